@@ -36,6 +36,6 @@ done
 cat >&2 <<EOF
 No Python $(IFS='|'; echo "$*") with its venv module was found.
 Install one (Debian, Ubuntu: apt-get install python$1 python$1-venv; macOS: brew install python@$1;
-pyenv: pyenv install $1), or name it: make PYTHON=/path/to/python …
+pyenv: pyenv install $1), or name it: make venv PYTHON=/path/to/python, make interop PYTHON312=/path/to/python
 EOF
 exit 1
