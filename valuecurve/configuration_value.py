@@ -1,0 +1,140 @@
+"""Configuration of a value model: its two backbones, how they are joined, and what the value bins mean.
+
+This file ships with every checkpoint. It depends on transformers only.
+"""
+
+import difflib
+import math
+
+from transformers import AutoConfig, PretrainedConfig
+
+AUTO_MAP = {
+    "AutoConfig": "configuration_value.ValueConfig",
+    "AutoModel": "modeling_value.ValueModel",
+    "AutoModelForImageTextToText": "modeling_value.ValueForConditionalGeneration",
+    "AutoProcessor": "processing_value.ValueProcessor",
+}
+CHOICES = {
+    "projector": ("mlp", "linear"),
+    "attention": ("bidirectional", "causal"),
+    "readout": ("value_token", "last_token"),
+    "head": ("mlp", "linear"),
+    "target": ("hl_gauss", "two_hot", "one_hot"),
+}
+
+
+class ValueConfig(PretrainedConfig):
+    """Everything that `ValueModel` needs to be built.
+
+    Args:
+        vision_config: configuration (or its dictionary) of any `AutoModel` vision backbone. Default: SigLIP.
+        text_config: configuration (or its dictionary) of any `AutoModel` decoder. Default: Gemma 3 text.
+        num_bins: number of value bins (201: C51-style support of pi*0.6, Physical Intelligence 2025).
+        v_min, v_max: value range; the bin centres are `linspace(v_min, v_max, num_bins)`. Value units.
+        projector: "mlp" (vision -> hidden -> text width, GELU) or "linear".
+        attention: "bidirectional" (the prefix sees itself whole, answers are causal) or "causal".
+        readout: "value_token" (a learned token that closes the prefix) or "last_token" of the prefix.
+        head: "mlp" with `head_depth` hidden layers, or "linear".
+        head_depth: number of hidden GELU layers of the "mlp" head.
+        target: distribution that the value target becomes: "hl_gauss" (Farebrother et al. 2024), "two_hot"
+            (Bellemare et al. 2017) or "one_hot".
+        target_sigma: standard deviation of "hl_gauss" in value units; default 0.75 bin widths (Farebrother et al.).
+        vision_tokens_per_image: tokens that one image becomes; fewer than the backbone gives are average-pooled
+            on the grid. Must be a square number. Default: all of them.
+        image_token_id, value_token_id: placeholders in `input_ids`; ids that the tokenizer already has.
+        image_mean, image_std: per channel, for pixels rescaled to [0, 1]; applied on the model's device.
+        freeze_vision, freeze_embeddings: take the vision backbone / the token embeddings out of training.
+
+    Raises:
+        ValueError: for a choice that does not exist (with the nearest one that does), a range or a number of
+            bins that cannot be.
+    """
+
+    model_type = "valuecurve"
+    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
+
+    def __init__(
+        self,
+        vision_config=None,
+        text_config=None,
+        num_bins=201,
+        v_min=-1.0,
+        v_max=0.0,
+        projector="mlp",
+        attention="bidirectional",
+        readout="value_token",
+        head="mlp",
+        head_depth=2,
+        target="hl_gauss",
+        target_sigma=None,
+        vision_tokens_per_image=None,
+        image_token_id=262144,  # Gemma 3's <image_soft_token>
+        value_token_id=6,  # Gemma 3's <unused0>
+        image_mean=(0.5, 0.5, 0.5),  # SigLIP's own
+        image_std=(0.5, 0.5, 0.5),
+        freeze_vision=False,
+        freeze_embeddings=False,
+        **kwargs,
+    ):
+        self.vision_config = _sub_config(vision_config, "siglip_vision_model")
+        if hasattr(self.vision_config, "vision_use_head"):
+            self.vision_config.vision_use_head = False  # the pooling head is not used: it would never be trained
+        self.text_config = _sub_config(text_config, "gemma3_text")
+        self.num_bins = num_bins
+        self.v_min = v_min
+        self.v_max = v_max
+        self.projector = projector
+        self.attention = attention
+        self.readout = readout
+        self.head = head
+        self.head_depth = head_depth
+        self.target = target
+        self.target_sigma = 0.75 * (v_max - v_min) / (num_bins - 1) if target_sigma is None else target_sigma
+        self.vision_tokens_per_image = vision_tokens_per_image or _grid_tokens(self.vision_config)
+        self.image_token_id = image_token_id
+        self.value_token_id = value_token_id
+        self.image_mean = list(image_mean)
+        self.image_std = list(image_std)
+        self.freeze_vision = freeze_vision
+        self.freeze_embeddings = freeze_embeddings
+        kwargs.setdefault("auto_map", dict(AUTO_MAP))  # so that the first save already names all classes
+        kwargs.setdefault("tie_word_embeddings", getattr(self.text_config, "tie_word_embeddings", True))
+        super().__init__(**kwargs)
+        self._check()
+
+    def _check(self):
+        for field, choices in CHOICES.items():
+            seen = getattr(self, field)
+            if seen not in choices:
+                near = difflib.get_close_matches(str(seen), choices, n=1)
+                hint = f"Did you mean {near[0]!r}? " if near else ""
+                raise ValueError(f"{field}={seen!r} is not a choice. {hint}Choices: {', '.join(choices)}.")
+        if self.num_bins < 2 or not self.v_min < self.v_max:
+            raise ValueError(
+                f"num_bins={self.num_bins} over [{self.v_min}, {self.v_max}] is no support: "
+                "it needs at least 2 bins and v_min < v_max."
+            )
+        if math.isqrt(self.vision_tokens_per_image) ** 2 != self.vision_tokens_per_image:
+            raise ValueError(f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number.")
+
+
+def _sub_config(config, default_type):
+    """A configuration object from an object, a dictionary (its `model_type` chooses the class) or None."""
+    if isinstance(config, PretrainedConfig):
+        return config
+    config = dict(config or {})
+    return AutoConfig.for_model(config.pop("model_type", default_type), **config)
+
+
+def _grid_tokens(vision_config):
+    """Patches per image of a ViT-like backbone."""
+    size, patch = getattr(vision_config, "image_size", None), getattr(vision_config, "patch_size", None)
+    if not isinstance(size, int) or not isinstance(patch, int):
+        raise ValueError(
+            f"vision backbone {vision_config.model_type!r} has no integer image_size and patch_size: "
+            "set vision_tokens_per_image."
+        )
+    return (size // patch) ** 2
+
+
+ValueConfig.register_for_auto_class()

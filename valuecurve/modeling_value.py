@@ -1,0 +1,449 @@
+"""The value model: images, state and task text in; a distribution over the normalised time to success out.
+
+    pixel_values ─ vision backbone ─ projector ──┐
+                                                 ├─ [img … img | task, state | value token | answer …]
+    input_ids ──── token embeddings ─────────────┘        │ prefix: sees itself whole   │ causal
+                                                          text backbone
+                                                          │                             │
+                                            value token ─ value head ─ logits [B, bins] └─ tied LM head
+
+This file ships with every checkpoint. It depends on torch and transformers only. The batch contract:
+
+    input_ids       int64  [B, S]         `vision_tokens_per_image` placeholders for every image of the sample
+    attention_mask  int64  [B, S]         1 = token, 0 = padding (either side)
+    token_type_ids  int64  [B, S]         0 = prefix, 1 = answer; default all prefix
+    pixel_values    uint8  [I, 3, H, W]   all images of the batch, in the order of their placeholders
+    value_targets   float  [B]            value units; NaN = this row has no target
+    labels          int64  [B, S]         token ids of answers, -100 elsewhere
+
+Shape suffixes: B rows, S tokens, I images, P tokens per image, D text width, K value bins, V vocabulary.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils import ModelOutput
+
+from .configuration_value import ValueConfig
+
+# --- the support and the distributions over it -----------------------------------------------------------
+
+
+def support(config: ValueConfig, device=None) -> torch.Tensor:
+    """Bin centres `[K]` in value units, float32. Labels and readout use the same ones."""
+    return torch.linspace(config.v_min, config.v_max, config.num_bins, device=device, dtype=torch.float32)
+
+
+def hl_gauss(values: torch.Tensor, centers: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Target distribution `[B, K]`: mass of N(value, sigma) in each bin, renormalised on the support.
+
+    Source: Farebrother et al. 2024, "Stop Regressing", equation 3.2. Values `[B]` are clipped to the support.
+    """
+    width = centers[1] - centers[0]
+    edges = torch.cat([centers - width / 2, centers[-1:] + width / 2])
+    values = values.clamp(centers[0], centers[-1])
+    cdf = torch.erf((edges - values[:, None]) / (math.sqrt(2) * sigma))
+    return cdf.diff(dim=-1) / (cdf[:, -1:] - cdf[:, :1])
+
+
+def two_hot(values: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    """Target distribution `[B, K]`: the two centres around each value, weighted so that the mean is the value.
+
+    Source: the projection of C51, Bellemare et al. 2017. Values `[B]` are clipped to the support.
+    """
+    last = len(centers) - 1
+    position = (values.clamp(centers[0], centers[-1]) - centers[0]) / (centers[-1] - centers[0]) * last
+    lower = position.floor().clamp(0, last - 1)
+    upper_weight = (position - lower)[:, None]
+    lower = lower.long()
+    one_hot_lower = F.one_hot(lower, len(centers))
+    return (1 - upper_weight) * one_hot_lower + upper_weight * F.one_hot(lower + 1, len(centers))
+
+
+def one_hot(values: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
+    """Target distribution `[B, K]`: all mass on the nearest centre; a tie goes to the upper bin."""
+    last = len(centers) - 1
+    position = (values.clamp(centers[0], centers[-1]) - centers[0]) / (centers[-1] - centers[0]) * last
+    return F.one_hot((position + 0.5).floor().long().clamp(0, last), len(centers)).float()
+
+
+def target_distribution(values: torch.Tensor, config: ValueConfig) -> torch.Tensor:
+    """The distribution `[B, K]` that the value head is trained towards, by `config.target`."""
+    centers = support(config, values.device)
+    if config.target == "hl_gauss":
+        return hl_gauss(values, centers, config.target_sigma)
+    return two_hot(values, centers) if config.target == "two_hot" else one_hot(values, centers)
+
+
+# --- the parts ---------------------------------------------------------------------------------------------
+
+
+def build_projector(config: ValueConfig) -> nn.Module:
+    """Vision features `[…, vision width]` to text embeddings `[…, D]`."""
+    vision_width, text_width = _width(config.vision_config), config.text_config.hidden_size
+    if config.projector == "linear":
+        return nn.Linear(vision_width, text_width)
+    return nn.Sequential(nn.Linear(vision_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width))
+
+
+def build_head(config: ValueConfig) -> nn.Module:
+    """Readout `[B, D]` to value logits `[B, K]`."""
+    width = config.text_config.hidden_size
+    layers = []
+    for _ in range(0 if config.head == "linear" else config.head_depth):
+        layers += [nn.Linear(width, width), nn.GELU()]
+    return nn.Sequential(*layers, nn.Linear(width, config.num_bins))
+
+
+def prefix_mask(attention_mask: torch.Tensor, token_type_ids: torch.Tensor, attention: str) -> torch.Tensor:
+    """Which token may look at which, bool `[B, 1, S, S]` (query, key); one mask for every layer.
+
+    Prefix tokens (type 0) see the whole prefix when `attention` is "bidirectional", in sliding-window layers
+    too; answer tokens see the prefix and the answer so far. Padding is seen by nobody but itself, which only
+    keeps its softmax finite.
+    """
+    length = attention_mask.shape[1]
+    index = torch.arange(length, device=attention_mask.device)
+    causal = index[None, :] <= index[:, None]
+    allowed = causal[None]
+    if attention == "bidirectional":
+        prefix = token_type_ids == 0
+        allowed = allowed | (prefix[:, None, :] & prefix[:, :, None])
+    allowed = allowed & attention_mask.bool()[:, None, :]
+    return (allowed | torch.eye(length, dtype=torch.bool, device=index.device))[:, None]
+
+
+@dataclass
+class ValueOutput(ModelOutput):
+    """What `ValueModel` returns.
+
+    loss: value_loss + language_loss, those that there are.
+    value_loss: cross-entropy over the bins, mean over the rows that have a target.
+    language_loss: cross-entropy of the answer tokens, mean over tokens.
+    logits: float32 `[B, K]`. For rows without a value token (questions) they mean nothing.
+    value: float32 `[B]`, the distribution's mean, value units.
+    """
+
+    loss: torch.FloatTensor | None = None
+    value_loss: torch.FloatTensor | None = None
+    language_loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    value: torch.FloatTensor | None = None
+
+
+class ValuePreTrainedModel(PreTrainedModel):
+    config_class = ValueConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    accepts_loss_kwargs = False
+    _supports_sdpa = True
+    _no_split_modules = ["Gemma3DecoderLayer", "SiglipEncoderLayer"]
+    _tied_weights_keys = {"lm_head.weight": "text_model.embed_tokens.weight"}
+
+    @torch.no_grad()
+    def _init_weights(self, module):
+        """Our own parts; the backbones initialise themselves."""
+        if isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)  # keeps the variance at any width
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, ValueModel):
+            init.normal_(module.value_token)
+
+
+class ValueModel(ValuePreTrainedModel):
+    """Predicts, for every row, a distribution over the normalised negative time to success.
+
+    `ValueModel(config)` has random weights; `ValueModel.from_backbones` starts from pretrained halves;
+    `from_pretrained` loads a checkpoint.
+    """
+
+    def __init__(self, config: ValueConfig):
+        super().__init__(config)
+        self.vision_tower = AutoModel.from_config(config.vision_config)
+        self.projector = build_projector(config)
+        self.text_model = AutoModel.from_config(config.text_config)
+        self.value_token = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        self.value_head = build_head(config)
+        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+        self.apply_freezing()
+
+    @classmethod
+    def from_backbones(cls, vision: str, text: str, config: dict | None = None, **kwargs) -> "ValueModel":
+        """A value model whose halves come from their own checkpoints; the joints are newly initialised.
+
+        Args:
+            vision: folder or Hub id: a full SigLIP (only its vision half is loaded) or any vision backbone.
+            text: folder or Hub id of a causal language model or its backbone.
+            config: fields of `ValueConfig`, for example `{"image_token_id": 4, "freeze_vision": True}`.
+            **kwargs: to both `from_pretrained` calls: `dtype`, `revision`, `token`, …
+        """
+        vision_model = _load_vision(vision, **kwargs)
+        language_model = AutoModelForCausalLM.from_pretrained(text, **kwargs)
+        value_config = ValueConfig(
+            vision_config=vision_model.config, text_config=language_model.config, **(config or {})
+        )
+        with torch.device("meta"):
+            model = cls(value_config)
+        model.to_empty(device="cpu")
+        model.vision_tower = vision_model
+        model.text_model = language_model.base_model
+        model.lm_head = language_model.get_output_embeddings()
+        model.tie_weights()
+        fresh = (model.projector, model.value_head)
+        for module in fresh:
+            module.apply(model._init_weights)
+        model._init_weights(model)
+        model.to(vision_model.dtype)
+        model.apply_freezing()
+        return model
+
+    def apply_freezing(self):
+        """Sets `requires_grad` from `config.freeze_vision` and `config.freeze_embeddings`."""
+        self.vision_tower.requires_grad_(not self.config.freeze_vision)
+        self.get_input_embeddings().requires_grad_(not self.config.freeze_embeddings)
+
+    def get_input_embeddings(self):
+        return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.text_model.set_input_embeddings(value)
+
+    def get_output_embeddings(self):
+        return self.lm_head
+
+    def set_output_embeddings(self, new_embeddings):
+        self.lm_head = new_embeddings
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        """A batch of two rows that keeps the contract above: one image, four text tokens, the value token."""
+        config = self.config
+        size = config.vision_config.image_size
+        row = [config.image_token_id] * config.vision_tokens_per_image + [1, 2, 3, 1, config.value_token_id]
+        return {
+            "input_ids": torch.tensor([row, row], device=self.device),
+            "attention_mask": torch.ones(2, len(row), dtype=torch.long, device=self.device),
+            "pixel_values": torch.arange(2 * 3 * size * size, device=self.device)
+            .remainder(251)
+            .to(torch.uint8)
+            .view(2, 3, size, size),
+        }
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """uint8 `[I, 3, H, W]` to embeddings `[I, P, D]` in the space of the text backbone."""
+        if pixel_values.dtype != torch.uint8:
+            raise ValueError(f"pixel_values must be uint8 in 0…255, got {pixel_values.dtype}; ValueProcessor makes them.")
+        mean = torch.tensor(self.config.image_mean, device=pixel_values.device)[:, None, None]
+        std = torch.tensor(self.config.image_std, device=pixel_values.device)[:, None, None]
+        pixels = ((pixel_values.float() / 255 - mean) / std).to(self.vision_tower.dtype)
+        features = self.vision_tower(pixel_values=pixels).last_hidden_state
+        if features.ndim == 4:  # convolutional backbones: [I, C, h, w]
+            features = features.flatten(2).transpose(1, 2)
+        return self.projector(_pool_tokens(features, self.config.vision_tokens_per_image))
+
+    def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
+        """Token embeddings `[B, S, D]` with image features and the value token in their places."""
+        config = self.config
+        is_image, is_value = input_ids == config.image_token_id, input_ids == config.value_token_id
+        embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image | is_value, 0))
+        embeds = torch.where(is_value[..., None], self.value_token.to(embeds.dtype), embeds)
+        expected = 0 if pixel_values is None else len(pixel_values) * config.vision_tokens_per_image
+        if (seen := int(is_image.sum())) != expected:
+            images = 0 if pixel_values is None else len(pixel_values)
+            raise ValueError(
+                f"input_ids hold {seen} image tokens, but {images} images of {config.vision_tokens_per_image} "
+                f"tokens need {expected}. Build both with the same ValueProcessor."
+            )
+        if pixel_values is not None:
+            features = self.get_image_features(pixel_values).to(embeds.dtype)
+            embeds = embeds.masked_scatter(is_image[..., None], features)
+        return embeds
+
+    def encode(self, input_ids, pixel_values=None, attention_mask=None, token_type_ids=None) -> torch.Tensor:
+        """Hidden states `[B, S, D]` of the text backbone over the whole sequence."""
+        attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        token_type_ids = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        embeds = self.embed(input_ids, pixel_values)
+        mask = prefix_mask(attention_mask, token_type_ids, self.config.attention)
+        return self.text_model(
+            inputs_embeds=embeds,
+            attention_mask=_for_backend(mask, self.text_model, embeds.dtype),
+            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0),
+            use_cache=False,
+        ).last_hidden_state
+
+    def readout(self, hidden_BSD, input_ids, attention_mask=None, token_type_ids=None) -> torch.Tensor:
+        """One vector per row, `[B, D]`: where the value token is, or the last token of the prefix."""
+        if self.config.readout == "value_token":
+            marked = input_ids == self.config.value_token_id
+        else:
+            marked = torch.ones_like(input_ids, dtype=torch.bool)
+            marked = marked if attention_mask is None else marked & attention_mask.bool()
+            marked = marked if token_type_ids is None else marked & (token_type_ids == 0)
+        index = torch.arange(input_ids.shape[1], device=input_ids.device)
+        last = (marked * index).argmax(-1)
+        return hidden_BSD[torch.arange(len(last), device=last.device), last]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        value_targets: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> ValueOutput:
+        """Shapes and types: see the contract at the top of this file.
+
+        Raises:
+            ValueError: when images and image tokens do not match, or the pixels are not uint8.
+        """
+        hidden = self.encode(input_ids, pixel_values, attention_mask, token_type_ids)
+        pooled = self.readout(hidden, input_ids, attention_mask, token_type_ids)
+        logits = self.value_head(pooled.to(self.value_head[-1].weight.dtype)).float()
+        value = logits.softmax(-1) @ support(self.config, logits.device)
+        value_loss = None if value_targets is None else self.value_loss(logits, value_targets)
+        language_loss = None if labels is None else self.language_loss(hidden, labels)
+        losses = [part for part in (value_loss, language_loss) if part is not None]
+        loss = sum(losses[1:], losses[0]) if losses else None
+        output = ValueOutput(loss, value_loss, language_loss, logits, value)
+        return output if return_dict is not False else output.to_tuple()
+
+    def value_loss(self, logits: torch.Tensor, value_targets: torch.Tensor) -> torch.Tensor:
+        """Cross-entropy of logits `[B, K]` against the target distributions of `value_targets` `[B]`.
+
+        The mean over rows with a target; rows whose target is NaN do not count. 0 if there is none.
+        """
+        has_target = ~value_targets.isnan()
+        targets = target_distribution(torch.where(has_target, value_targets, 0.0).float(), self.config)
+        cross_entropy = -(targets * logits.log_softmax(-1)).sum(-1)
+        return (cross_entropy * has_target).sum() / has_target.sum().clamp(min=1)
+
+    def language_loss(self, hidden_BSD: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Next-token cross-entropy of the answers; logits `[answer tokens, V]` and never more."""
+        following = labels[:, 1:]
+        answered = following != -100
+        logits = self.lm_head(hidden_BSD[:, :-1][answered]).float()
+        return F.cross_entropy(logits, following[answered], reduction="sum") / answered.sum().clamp(min=1)
+
+
+class ValueForConditionalGeneration(ValueModel, GenerationMixin):
+    """The same weights, answering questions: `forward` gives next-token logits, `generate` gives text."""
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        past_key_values=None,
+        use_cache: bool | None = None,
+        logits_to_keep: int = 0,
+        return_dict: bool | None = None,
+        **kwargs,
+    ) -> CausalLMOutputWithPast:
+        """As `ValueModel.forward`, with logits `[B, S or logits_to_keep, V]`.
+
+        With `past_key_values`, `input_ids` are the new tokens and `attention_mask` covers old and new ones.
+        """
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(len(input_ids), past + input_ids.shape[1])
+        types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+        if past:  # everything seen so far is visible to a new answer token
+            types = torch.cat([types.new_zeros(len(types), past), types.new_ones(input_ids.shape)], dim=1)
+        mask = prefix_mask(attention_mask, types, self.config.attention)[:, :, past:]
+        embeds = self.embed(input_ids, pixel_values)
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        outputs = self.text_model(
+            inputs_embeds=embeds,
+            attention_mask=_for_backend(mask, self.text_model, embeds.dtype),
+            position_ids=(attention_mask.cumsum(-1) - 1).clamp(min=0)[:, past:],
+            past_key_values=past_key_values,
+            use_cache=bool(use_cache),
+        )
+        hidden = outputs.last_hidden_state
+        loss = None if labels is None else self.language_loss(hidden, labels)
+        logits = self.lm_head(hidden[:, -logits_to_keep:] if logits_to_keep else hidden)
+        output = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+        return output if return_dict is not False else output.to_tuple()
+
+    def generate(self, *args, **kwargs):
+        """`GenerationMixin.generate`, with a cache that never forgets the prefix (no sliding window)."""
+        if kwargs.get("use_cache", True):
+            kwargs.setdefault("past_key_values", DynamicCache())
+        return super().generate(*args, **kwargs)
+
+    def prepare_inputs_for_generation(self, input_ids, past_key_values=None, attention_mask=None, **kwargs):
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        inputs = {
+            "input_ids": input_ids[:, past:],
+            "attention_mask": attention_mask,
+            "past_key_values": past_key_values,
+            "use_cache": kwargs.get("use_cache"),
+            "logits_to_keep": 1,
+        }
+        if not past:
+            types = kwargs.get("token_type_ids")
+            if types is not None and types.shape[1] < input_ids.shape[1]:  # without a cache the answer grows here
+                types = F.pad(types, (0, input_ids.shape[1] - types.shape[1]), value=1)
+            inputs |= {"pixel_values": kwargs.get("pixel_values"), "token_type_ids": types}
+        return inputs
+
+
+# --- helpers ---------------------------------------------------------------------------------------------
+
+
+def _width(vision_config) -> int:
+    """Width of a vision backbone's last features."""
+    width = getattr(vision_config, "hidden_size", None)
+    return width if isinstance(width, int) else vision_config.hidden_sizes[-1]
+
+
+def _pool_tokens(features: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Average-pool `[I, n, C]` on its square grid to `[I, tokens, C]`."""
+    if features.shape[1] == tokens:
+        return features
+    grid, target = math.isqrt(features.shape[1]), math.isqrt(tokens)
+    if grid * grid != features.shape[1] or tokens > features.shape[1]:
+        raise ValueError(
+            f"the vision backbone gives {features.shape[1]} tokens per image, which cannot become "
+            f"vision_tokens_per_image={tokens}; choose a square number that is not larger."
+        )
+    grid_features = features.transpose(1, 2).unflatten(2, (grid, grid))
+    return F.adaptive_avg_pool2d(grid_features, target).flatten(2).transpose(1, 2)
+
+
+def _for_backend(mask: torch.Tensor, backbone: PreTrainedModel, dtype: torch.dtype) -> torch.Tensor:
+    """SDPA takes the bool mask; eager attention adds it to the scores."""
+    if backbone.config._attn_implementation != "eager":
+        return mask
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def _load_vision(name: str, **kwargs) -> PreTrainedModel:
+    """The vision half of a checkpoint, without SigLIP's pooling head."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(name, **{k: kwargs[k] for k in ("revision", "token") if k in kwargs})
+    config = getattr(config, "vision_config", config)
+    if hasattr(config, "vision_use_head"):
+        config.vision_use_head = False
+    return AutoModel.from_pretrained(name, config=config, **kwargs)
+
+
+ValueModel.register_for_auto_class("AutoModel")
+ValueForConditionalGeneration.register_for_auto_class("AutoModelForImageTextToText")
