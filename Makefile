@@ -59,6 +59,15 @@ $(LEROBOT)/.installed: tests/interop/requirements.txt
 	$(LEROBOT)/bin/python -m pip install --requirement $<
 	@touch $@
 
+.PHONY: data
+data: $(VENV)/.installed-sim ## collect the sample datasets anew in MuJoCo: outputs/data/
+	scripts/system_packages.sh osmesa
+	$(BIN)/python examples/collect_metaworld.py --output outputs/data
+
+$(VENV)/.installed-sim: $(INSTALLED)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[sim]'
+	@touch $@
+
 .PHONY: clean
 clean: ## remove what was made: outputs, caches, builds (not the environments)
 	rm -rf outputs build dist .cache .pytest_cache .ruff_cache

@@ -80,7 +80,7 @@ def test_a_hub_file_imports_torch_transformers_and_its_neighbours_only(name):
             assert node.module and node.module.split(".")[0] in known
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 1 and node.module in HUB_FILES
-    # transformers finds the files to ship with a regular expression: this form escapes it, even in a docstring
+    # transformers finds the files to ship with a regular expression: this form escapes it, even in docstrings
     assert not re.search(r"^\s*from \. import", source, re.MULTILINE)
 
 
