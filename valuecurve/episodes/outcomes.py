@@ -1,0 +1,163 @@
+"""Outcomes: which episodes succeeded, and where that was read (DESIGN "Outcome resolution").
+
+First that exists: the column the user named; per frame `next.success` (any true), `is_success`; per episode
+`success`, `episode_success`; the sign of the last `next.reward` / `reward`. Nothing becomes a success or a
+failure silently: unknown words, empty cells and NaN are errors that name the episodes.
+"""
+
+import difflib
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from valuecurve.episodes.dataset import EpisodeDataset
+from valuecurve.episodes.layout import DatasetError
+
+FRAME_COLUMNS = ("next.success", "is_success")
+EPISODE_COLUMNS = ("success", "episode_success")
+REWARD_COLUMNS = ("next.reward", "reward")
+SUCCESS_WORDS = frozenset({"success", "successful", "succeeded", "true", "yes", "1", "1.0"})
+FAILURE_WORDS = frozenset({"failure", "fail", "failed", "unsuccessful", "false", "no", "0", "0.0"})
+
+
+@dataclass
+class Outcomes:
+    """`success` is bool [E] in the order of `dataset.episodes`; `source` says where it was read."""
+
+    success: np.ndarray
+    source: str
+
+
+def resolve_outcomes(
+    dataset: EpisodeDataset, column: str | None = None, assume: str | None = None
+) -> Outcomes:
+    """Outcome of every episode.
+
+    Args:
+        dataset: an open dataset.
+        column: a column of the frames or of the episodes to read instead of the usual ones.
+        assume: "success" or "failure": what to take for episodes that have no outcome.
+
+    Raises:
+        DatasetError: no outcome column, or cells that are empty, NaN or no outcome; names the episodes.
+    """
+    if assume not in (None, "success", "failure"):
+        raise DatasetError(f"assume must be 'success' or 'failure', got {assume!r}")
+    found = _source(dataset, column)
+    if found is None:
+        if assume is None:
+            raise _no_outcome(dataset)
+        return Outcomes(np.full(len(dataset.episode_ids), assume == "success"), "assumed")
+    name, per_frame = found
+    if not per_frame:
+        outcome, source = _codes(dataset, dataset.episodes[name], name, 1), f"{name} (episode metadata)"
+    elif name.split(".")[-1] in REWARD_COLUMNS:
+        outcome, source = _last_reward(dataset, name), f"{name} (last frame > 0)"
+    else:
+        outcome, source = _any_true(dataset, name), f"{name} (any frame)"
+    return _complete(dataset, outcome, source, name, assume)
+
+
+def _source(dataset: EpisodeDataset, column: str | None) -> tuple[str, bool] | None:
+    """(column, whether it is per frame) of the first source that exists."""
+    frames, episodes = dataset.frames.column_names, dataset.episodes.column_names
+    if column is not None:
+        if column in frames or column in episodes:
+            return column, column in frames
+        near = difflib.get_close_matches(column, [*frames, *episodes], n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"columns: {', '.join(frames)}"
+        raise DatasetError(f"{dataset.root}: there is no outcome column {column!r}; {hint}")
+    ordered = (
+        *((name, True) for name in FRAME_COLUMNS if name in frames),
+        *((name, False) for name in EPISODE_COLUMNS if name in episodes),
+        *((name, True) for name in REWARD_COLUMNS if name in frames),
+    )
+    return next(iter(ordered), None)
+
+
+# Outcome codes: 1 success, 0 failure, -1 empty (null or NaN).
+
+
+def _any_true(dataset: EpisodeDataset, name: str) -> np.ndarray:
+    """Success where any frame is true; empty where no frame is filled in; partly empty is an error."""
+    codes = _codes(dataset, dataset.frames[name], name, None)
+    filled = np.add.reduceat((codes >= 0).astype(np.int64), dataset.starts)
+    partly = (filled > 0) & (filled < dataset.lengths)
+    if partly.any():
+        row = int(np.flatnonzero((codes < 0) & np.repeat(partly, dataset.lengths))[0])
+        raise DatasetError(
+            f"{dataset.where(row)}: {name} is empty, {_episodes(dataset, partly)} are only partly filled in"
+        )
+    return np.maximum.reduceat(codes, dataset.starts)
+
+
+def _last_reward(dataset: EpisodeDataset, name: str) -> np.ndarray:
+    column = dataset.frames[name]
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise DatasetError(f"{dataset.root}: {name} must hold numbers, got {column.type}")
+    last = column.cast(pa.float64()).to_numpy(zero_copy_only=False)[dataset.starts + dataset.lengths - 1]
+    return np.where(np.isnan(last), -1, (last > 0).astype(np.int64))
+
+
+def _codes(dataset: EpisodeDataset, column: pa.ChunkedArray, name: str, width: int | None) -> np.ndarray:
+    """Codes of all cells; only the distinct cells are looked at one by one."""
+    if pa.types.is_nested(column.type):
+        raise DatasetError(f"{dataset.root}: {name} holds {column.type}, expected one outcome per row")
+    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
+    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
+    parts, unknown = [], []
+    for chunk in chunks:
+        values = chunk.dictionary.to_pylist()
+        table = [_code(value) for value in values]
+        unknown += [value for value, code in zip(values, table, strict=True) if code is None]
+        lookup = np.array([-1 if code is None else code for code in table], np.int64)
+        parts.append(lookup[chunk.indices.to_numpy(zero_copy_only=False)])
+    if unknown:
+        bad = np.asarray(pc.is_in(column, value_set=pa.array(unknown, column.type)).combine_chunks())
+        bad = bad.astype(bool) if width else np.logical_or.reduceat(bad.astype(bool), dataset.starts)
+        raise DatasetError(
+            f"{dataset.root}: {name} is {', '.join(map(repr, unknown[:3]))} in {_episodes(dataset, bad)}; "
+            "expected true/false, 1/0, success/failure"
+        )
+    return np.concatenate(parts)
+
+
+def _code(value: object) -> int | None:
+    """1, 0, -1 (empty), or None when the cell says nothing that is known."""
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return -1
+    if isinstance(value, bool | int | float):
+        return int(value) if value in (0, 1) else None
+    word = str(value).strip().lower()
+    return 1 if word in SUCCESS_WORDS else 0 if word in FAILURE_WORDS else None
+
+
+def _complete(
+    dataset: EpisodeDataset, outcome: np.ndarray, source: str, name: str, assume: str | None
+) -> Outcomes:
+    empty = outcome < 0
+    if empty.any() and assume is None:
+        raise DatasetError(
+            f"{dataset.root}: {name} is empty (null or NaN) in {_episodes(dataset, empty)}; fill it in, name "
+            "another column (outcome_column), or state what to assume (assume_outcome)"
+        )
+    if empty.any():
+        source += f"; {int(empty.sum())} episodes assumed {assume}"
+    return Outcomes(np.where(empty, assume == "success", outcome > 0), source)
+
+
+def _no_outcome(dataset: EpisodeDataset) -> DatasetError:
+    looked = ", ".join((*FRAME_COLUMNS, *EPISODE_COLUMNS, *REWARD_COLUMNS))
+    everything = np.ones(len(dataset.episode_ids), bool)
+    return DatasetError(
+        f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name the column "
+        "that holds it (--outcome-column), or state what to assume (--assume-outcome success)"
+    )
+
+
+def _episodes(dataset: EpisodeDataset, mask: np.ndarray) -> str:
+    ids = dataset.episode_ids[mask].tolist()
+    text = ", ".join(map(str, ids[:10])) + (f" … ({len(ids)} in all)" if len(ids) > 10 else "")
+    return f"episode{'s' if len(ids) > 1 else ''} {text}"

@@ -1,0 +1,323 @@
+"""Sequential decoding: every needed frame of a camera exactly once, in file order.
+
+A random seek costs about ten times as much per frame. A v3.0 mp4 holds many episodes: each file is opened
+once, read from the earliest needed episode on, and a seek is made only over long unneeded stretches.
+Frames are matched by time: frame k of an episode is the one at from_timestamp + k / fps, to within half a
+frame. A file that is missing, damaged or too short is a DatasetError that names file, episode and camera.
+
+Two decoders give the same frames (RGB, to within rounding): torchcodec when it is installed, else PyAV.
+"""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+
+from valuecurve.episodes.dataset import EpisodeDataset
+from valuecurve.episodes.layout import Camera, DatasetError, inside, open_parquet, unreadable
+
+CHUNK = 64  # frames per chunk at most
+SKIP = 300  # unneeded frames worth a seek: more than one default h264 group of pictures (250)
+SEEK_MARGIN = 20  # frames: containers index by decoding time, up to 16 reordered frames before display time
+
+Chunk = tuple[int, np.ndarray]  # first row, uint8 [n, 3, H, W]
+
+
+def decode_video(
+    dataset: EpisodeDataset, camera_key: str, episodes: list[int] | None = None, decoder: str | None = None
+) -> Iterator[Chunk]:
+    """Decode one camera for the given episodes (all when None).
+
+    Args:
+        camera_key: full feature key, or the camera's short name.
+        episodes: episode indices.
+        decoder: "pyav" or "torchcodec"; `default_decoder()` when None.
+
+    Yields:
+        (first row, RGB uint8 [n, 3, H, W]): n <= 64 frames of consecutive rows, each wanted row once. The
+        array may be a view with channels last in memory, which is what the resize is fastest on.
+
+    Raises:
+        DatasetError: unknown camera; file missing, not decodable, cut short, or with fewer frames than the
+            table. Missing files are found before anything is decoded.
+    """
+    camera = find_camera(dataset, camera_key)
+    positions = np.unique(dataset.episode_positions(episodes))
+    if camera.kind == "image":
+        yield from _decode_images(dataset, camera, positions)
+        return
+    decode = {"pyav": _decode_pyav, "torchcodec": _decode_torchcodec}[decoder or default_decoder()]
+    for wanted in _plan(dataset, camera, positions):
+        yield from _chunks(wanted, decode(wanted))
+
+
+def find_camera(dataset: EpisodeDataset, name: str) -> Camera:
+    """Camera by full key or short name."""
+    for camera in dataset.cameras.values():
+        if name in (camera.key, camera.name):
+            return camera
+    raise DatasetError(f"{dataset.root}: no camera {name!r}; cameras: {', '.join(dataset.cameras) or 'none'}")
+
+
+def default_decoder() -> str:
+    """ "torchcodec" when it can be imported (it needs ffmpeg's libraries), else "pyav"."""
+    try:
+        import torchcodec.decoders  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except Exception:  # missing, or its libraries do not load
+        return "pyav"
+    return "torchcodec"
+
+
+# -- mp4 files ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Wanted:
+    """The frames wanted of one mp4, in the order in which they lie in it."""
+
+    path: Path
+    camera: Camera
+    fps: float
+    seconds: np.ndarray  # float64 [n] ascending
+    rows: np.ndarray  # int64 [n]
+    episodes: np.ndarray  # int64 [n]
+    frames: np.ndarray  # int64 [n] frame_index
+
+    def short(self, have: int, reason: str) -> DatasetError:
+        """The error for a file that ends, or has a hole, at the `have`-th wanted frame."""
+        episode, frame = self.episodes[have], self.frames[have]
+        length = int((self.episodes == episode).sum())
+        return DatasetError(
+            f"{self.path}: camera {self.camera.key}, episode {episode}: frame {frame} of {length} "
+            f"(at {self.seconds[have]:.3f} s) is not in the video, which gave {have} of the {len(self.rows)} "
+            f"frames of the table; {reason}. Copy the file again, or leave the episode out"
+        )
+
+    def broken(self, have: int, error: Exception) -> DatasetError:
+        """The error for a file that cannot be decoded any further."""
+        episode = self.episodes[min(have, len(self.episodes) - 1)]
+        return DatasetError(
+            f"{self.path}: camera {self.camera.key}, episode {episode}: cannot be decoded after {have} of "
+            f"{len(self.rows)} frames: {error}. The file is truncated or damaged: copy it again"
+        )
+
+
+def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> list[Wanted]:
+    """What to read from which file, files in the order of their first row."""
+    paths, from_seconds = dataset.video_files(camera.key)
+    by_file: dict[Path, list[int]] = {}
+    for position in positions.tolist():
+        by_file.setdefault(paths[position], []).append(position)
+    for path, used in by_file.items():
+        if not path.is_file():
+            raise DatasetError(
+                f"{path} is missing: the video of camera {camera.key} for episode "
+                f"{dataset.episode_ids[used[0]]}" + (f" and {len(used) - 1} more" if len(used) > 1 else "")
+            )
+    plan = []
+    for path, used in by_file.items():
+        order = np.array(used)[np.argsort(from_seconds[used], kind="stable")]
+        lengths = dataset.lengths[order]
+        frames = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        plan.append(
+            Wanted(
+                path=path,
+                camera=camera,
+                fps=dataset.fps,
+                seconds=np.repeat(from_seconds[order], lengths) + frames / dataset.fps,
+                rows=np.repeat(dataset.starts[order], lengths) + frames,
+                episodes=np.repeat(dataset.episode_ids[order], lengths),
+                frames=frames,
+            )
+        )
+        _check_overlap(plan[-1])
+    return plan
+
+
+def _check_overlap(wanted: Wanted) -> None:
+    steps = np.diff(wanted.seconds)
+    if np.any(steps <= 0.5 / wanted.fps):
+        at = int(np.argmin(steps)) + 1
+        raise DatasetError(
+            f"{wanted.path}: camera {wanted.camera.key}: episode {wanted.episodes[at]} begins at "
+            f"{wanted.seconds[at]:.3f} s, before episode {wanted.episodes[at - 1]} ends; from_timestamp is wrong"
+        )
+
+
+def _chunks(wanted: Wanted, images: Iterator[np.ndarray]) -> Iterator[Chunk]:
+    """Group frames [H, W, 3] into chunks of consecutive rows."""
+    held: list[np.ndarray] = []
+    first = have = 0
+    for image in images:
+        if held and (len(held) == CHUNK or wanted.rows[have] != wanted.rows[have - 1] + 1):
+            yield int(wanted.rows[first]), _stack(held)
+            held, first = [], have
+        held.append(image)
+        have += 1
+    if held:
+        yield int(wanted.rows[first]), _stack(held)
+
+
+def _stack(images: list[np.ndarray]) -> np.ndarray:
+    return np.stack(images).transpose(0, 3, 1, 2)
+
+
+def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
+    """The wanted frames of one file, uint8 [H, W, 3] RGB, in order."""
+    tolerance = 0.5 / wanted.fps + 1e-9
+    have, seen = 0, 0
+    last = None
+    try:
+        with av.open(str(wanted.path)) as container:
+            if not container.streams.video:
+                raise wanted.broken(0, ValueError("it holds no video stream"))
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            for frame, seconds in _timed_frames(container, stream, wanted, lambda: have):
+                seen, last = seen + 1, seconds
+                if seconds < wanted.seconds[have] - tolerance:
+                    continue
+                if seconds > wanted.seconds[have] + tolerance:
+                    raise wanted.short(have, f"the next frame is at {seconds:.3f} s")
+                yield frame.to_ndarray(format="rgb24")
+                have += 1
+                if have == len(wanted.rows):
+                    return
+    except (av.FFmpegError, OSError) as error:
+        raise wanted.broken(have, error) from error
+    ends = "it holds no frame" if last is None else f"its last frame is at {last:.3f} s ({seen} frames read)"
+    raise wanted.short(have, ends)
+
+
+def _timed_frames(container, stream, wanted: Wanted, have) -> Iterator[tuple[av.VideoFrame, float]]:
+    """(frame, seconds) from the first wanted frame on; jumps over long unneeded stretches."""
+    jumps = np.flatnonzero(np.diff(wanted.seconds, prepend=0.0) > SKIP / wanted.fps)
+    while True:
+        index = int(have())
+        if index in jumps:
+            target = wanted.seconds[index] - SEEK_MARGIN / wanted.fps
+            container.seek(int(target / stream.time_base), stream=stream)
+            jumps = jumps[jumps > index]
+        for frame in container.decode(stream):
+            yield frame, (float(frame.pts * frame.time_base) if frame.pts is not None else float("nan"))
+            if int(have()) in jumps:
+                break
+        else:
+            return
+
+
+def _decode_torchcodec(wanted: Wanted) -> Iterator[np.ndarray]:
+    """As `_decode_pyav`, by torchcodec."""
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
+
+    tolerance = 0.5 / wanted.fps + 1e-9
+    have = 0
+    try:
+        decoder = VideoDecoder(str(wanted.path), dimension_order="NHWC", num_ffmpeg_threads=0)
+        total = len(decoder)
+        frame_at = np.round(wanted.seconds * wanted.fps).astype(np.int64)
+        begins = np.flatnonzero(np.diff(frame_at, prepend=-2) != 1)
+        for begin, end in zip(begins, [*begins[1:], len(frame_at)], strict=True):
+            for start in range(begin, end, CHUNK):
+                stop = min(start + CHUNK, end)
+                if frame_at[stop - 1] >= total:
+                    stop = start + max(total - int(frame_at[start]), 0)
+                batch = decoder.get_frames_in_range(int(frame_at[start]), int(frame_at[start]) + stop - start)
+                for image, seconds in zip(batch.data.numpy(), batch.pts_seconds.tolist(), strict=True):
+                    if abs(seconds - wanted.seconds[have]) > tolerance:
+                        raise wanted.short(have, f"the frame there is at {seconds:.3f} s")
+                    yield image
+                    have += 1
+                if stop < min(start + CHUNK, end):
+                    raise wanted.short(have, f"it holds {total} frames")
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        if isinstance(error, DatasetError):
+            raise
+        raise wanted.broken(have, error) from error
+
+
+# -- images in parquet -------------------------------------------------------------------------------------
+
+
+def _decode_images(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Iterator[Chunk]:
+    """Images stored in the data files, as LeRobot's dtype "image": {"bytes", "path"} in every row."""
+    wanted = np.zeros(len(dataset.episode_ids), bool)
+    wanted[positions] = True
+    rows_wanted = np.repeat(wanted, dataset.lengths)
+    seen = 0
+    for number, path in enumerate(dataset.data_files):
+        if not rows_wanted[dataset.file_of_row == number].any():
+            continue
+        for batch in _image_batches(path, camera):
+            rows = _rows(dataset, batch)
+            keep = np.flatnonzero(rows_wanted[rows])
+            images = [
+                _image(dataset, int(rows[i]), camera, batch.column(camera.key)[i]) for i in keep.tolist()
+            ]
+            seen += len(images)
+            yield from _image_chunks(rows[keep], images)
+    if seen != rows_wanted.sum():
+        raise DatasetError(
+            f"{dataset.root}: camera {camera.key}: {seen} images for {rows_wanted.sum()} frames"
+        )
+
+
+def _image_batches(path: Path, camera: Camera) -> Iterator[pa.RecordBatch]:
+    file = open_parquet(path)
+    try:
+        if camera.key not in file.schema_arrow.names:
+            raise DatasetError(f"{path}: the column {camera.key!r} is missing")
+        yield from file.iter_batches(CHUNK, columns=["episode_index", "frame_index", camera.key])
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(path, error) from error
+    finally:
+        file.close()
+
+
+def _rows(dataset: EpisodeDataset, batch: pa.RecordBatch) -> np.ndarray:
+    episode = batch.column("episode_index").to_numpy(zero_copy_only=False)
+    frame = batch.column("frame_index").to_numpy(zero_copy_only=False)
+    return dataset.starts[np.searchsorted(dataset.episode_ids, episode)] + frame
+
+
+def _image(dataset: EpisodeDataset, row: int, camera: Camera, cell: pa.Scalar) -> np.ndarray:
+    """One image, uint8 [H, W, 3]."""
+    content = cell.as_py()
+    if isinstance(content, dict):
+        data, name = content.get("bytes"), content.get("path")
+        if data is None and name:
+            path = inside(dataset.root, "{name}", {"name": name})
+            data = path.read_bytes() if path.is_file() else None
+        content = data
+    if not content:
+        raise DatasetError(f"{dataset.where(row)}: camera {camera.key} holds no image")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DatasetError(
+            f"{dataset.where(row)}: camera {camera.key}: the image cannot be read: {error}"
+        ) from error
+
+
+def _image_chunks(rows: np.ndarray, images: list[np.ndarray]) -> Iterator[Chunk]:
+    """Runs of consecutive rows and equal size."""
+    begin = 0
+    for i in range(1, len(images) + 1):
+        if i == len(images) or rows[i] != rows[i - 1] + 1 or images[i].shape != images[i - 1].shape:
+            yield int(rows[begin]), _stack(images[begin:i])
+            begin = i
+
+
+@contextmanager
+def probe(path: Path) -> Iterator[tuple[int, int, int]]:
+    """(frames that the container announces, height, width) of an mp4, without decoding."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        yield stream.frames, stream.height, stream.width
