@@ -1,0 +1,134 @@
+"""A `Curve`: one episode's predicted values over time, with all that a picture or a video of it needs."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from valuecurve.returns import bin_centers
+
+
+@dataclass
+class Curve:
+    """One episode as a value function sees it; T frames, K bins.
+
+    Attributes:
+        episode_index: the episode in its dataset.
+        task: instruction text.
+        success: outcome of the episode.
+        fps: frames a second.
+        value: [T] predicted values, in value units.
+        probabilities: [T, K] predicted distributions, for the uncertainty band, or None.
+        target: [T] normalised returns, in value units, or None.
+        scale_seconds: seconds that one value unit stands for (scale / fps), or None when not known.
+        thumbnails: uint8 [n, 3, h, w], small pictures of some frames.
+        thumbnail_frames: int [n], their frame indices.
+        failure_kind: what went wrong, for the picture only.
+        v_min, v_max: ends of the value range.
+    """
+
+    episode_index: int
+    task: str
+    success: bool
+    fps: float
+    value: np.ndarray
+    probabilities: np.ndarray | None = None
+    target: np.ndarray | None = None
+    scale_seconds: float | None = None
+    thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 1, 1), np.uint8))
+    thumbnail_frames: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    failure_kind: str | None = None
+    v_min: float = -1.0
+    v_max: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.value = self._per_frame("value", self.value)
+        self.thumbnails, self.thumbnail_frames = (
+            np.asarray(self.thumbnails),
+            np.asarray(self.thumbnail_frames),
+        )
+        if self.target is not None:
+            self.target = self._per_frame("target", self.target)
+        if self.probabilities is not None:
+            self.probabilities = np.asarray(self.probabilities)
+            if self.probabilities.ndim != 2 or len(self.probabilities) != len(self):
+                raise self._error(f"probabilities {list(self.probabilities.shape)} for {len(self)} values")
+        if self.thumbnails.ndim != 4 or len(self.thumbnails) != len(self.thumbnail_frames):
+            raise self._error(
+                f"thumbnails {list(self.thumbnails.shape)} (need [n, 3, h, w]) for "
+                f"{len(self.thumbnail_frames)} thumbnail_frames"
+            )
+        if not self.fps > 0:
+            raise self._error(f"fps {self.fps}")
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def times(self) -> np.ndarray:
+        """Seconds since the start of the episode, [T]."""
+        return np.arange(len(self)) / self.fps
+
+    @property
+    def outcome(self) -> str:
+        """ "Success", "Failure", or "Failure: what went wrong"."""
+        if self.success:
+            return "Success"
+        kind = (self.failure_kind or "").replace("_", " ").strip()
+        return f"Failure: {kind}" if kind else "Failure"
+
+    def band(self, lower: float = 0.1, upper: float = 0.9) -> tuple[np.ndarray, np.ndarray] | None:
+        """The two quantiles of each frame's distribution, ([T], [T]) in value units; None without one."""
+        if self.probabilities is None:
+            return None
+        low, high = quantiles(self.probabilities, [lower, upper], self.v_min, self.v_max)
+        return low, high
+
+    def seconds_to_success(self) -> np.ndarray | None:
+        """The expected seconds to success, [T]; None when the scale is not known."""
+        return None if self.scale_seconds is None else (self.v_max - self.value) * self.scale_seconds
+
+    def _per_frame(self, name: str, array) -> np.ndarray:
+        array = np.asarray(array, dtype=np.float64)
+        if array.ndim != 1 or not len(array) or (name != "value" and len(array) != len(self.value)):
+            raise self._error(f"{name} of shape {list(array.shape)}, which must be [T], as many as `value`")
+        if not np.isfinite(array).all():
+            raise self._error(f"{name}[{int(np.flatnonzero(~np.isfinite(array))[0])}] is not finite")
+        return array
+
+    def _error(self, what: str) -> ValueError:
+        return ValueError(f"Curve of episode {self.episode_index}: {what}.")
+
+
+def quantiles(probabilities, levels, v_min: float = -1.0, v_max: float = 0.0) -> np.ndarray:
+    """Quantiles of distributions over bins, each bin's mass spread evenly over the bin's width.
+
+    Args:
+        probabilities: [T, K].
+        levels: n numbers in (0, 1).
+
+    Returns:
+        float64 [n, T] in value units, inside [v_min, v_max]; they move smoothly with the probabilities
+        instead of jumping from centre to centre.
+    """
+    F_TK = np.cumsum(np.asarray(probabilities, dtype=np.float64), axis=1)
+    F_TK /= F_TK[:, -1:]
+    centers = bin_centers(F_TK.shape[1], v_min, v_max).astype(np.float64)
+    width = centers[1] - centers[0]
+    result = np.empty((len(levels), len(F_TK)))
+    for row, level in zip(result, levels, strict=True):
+        k = np.argmax(F_TK >= level, axis=1)  # the bin in which F reaches the level
+        after = np.take_along_axis(F_TK, k[:, None], axis=1)[:, 0]
+        before = np.where(k > 0, np.take_along_axis(F_TK, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], 0.0)
+        row[:] = centers[k] + width * ((level - before) / np.maximum(after - before, 1e-12) - 0.5)
+    return np.clip(result, v_min, v_max)
+
+
+def pick_thumbnails(frames, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """`count` frames spread evenly over an episode: (thumbnails [n, 3, h, w], frame indices [n]).
+
+    Each comes from the middle of its share of the time, so that a row of them lies under its own times.
+    `frames` is uint8 [T, 3, h, w]; an episode shorter than `count` gives all its frames.
+    """
+    count = min(count, len(frames))
+    indices = ((np.arange(count) + 0.5) * len(frames) / count).astype(np.int64)
+    return np.stack([np.asarray(frames[i]) for i in indices]), indices
