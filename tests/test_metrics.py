@@ -1,4 +1,4 @@
-"""Metrics against tables made by hand: three or five bins over [-1, 0], so that each number can be checked."""
+"""Metrics against tables made by hand: three or five bins over [-1, 0], so each number can be checked."""
 
 import math
 
@@ -100,6 +100,14 @@ def test_a_forecast_on_the_wrong_side_has_the_worst_calibration():
 )
 def test_order_correlation(values, expected):
     assert metrics.order_correlation(values) == pytest.approx(expected)
+
+
+def test_rounding_errors_are_not_an_order():
+    noise = -0.4 + 1e-8 * np.array([1.0, 2.0, 4.0])
+    assert metrics.order_correlation(noise) == 0
+    assert metrics.auroc_last_frame(noise, [0, 1, 2], [0, 0, 0], [False, True, True]) == 0.5
+    p = np.tile(np.random.default_rng(0).dirichlet(np.ones(201)), (1001, 1))
+    assert np.ptp(metrics.expected_values(p)) == 0
 
 
 def test_order_correlation_of_one_frame_is_nan():

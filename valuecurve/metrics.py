@@ -16,6 +16,7 @@ from valuecurve.returns import bin_centers, value_to_bin
 
 SMALLEST_PROBABILITY = 1e-12  # NLL of one frame is at most 27.6 nats
 CALIBRATION_LEVELS = np.linspace(0.05, 0.95, 19)
+SAME_VALUE = 6  # decimals: a smaller difference is the arithmetic's, and orders nothing
 CHUNK = 8192  # frames held as float64 [CHUNK, K] at a time: 13 MB at 201 bins
 
 
@@ -25,7 +26,11 @@ CHUNK = 8192  # frames held as float64 [CHUNK, K] at a time: 13 MB at 201 bins
 def expected_values(probabilities, v_min: float = -1.0, v_max: float = 0.0) -> np.ndarray:
     """Mean of each distribution: sum_i p_i c_i, float64 [N], in value units."""
     probabilities = np.asarray(probabilities)
-    return probabilities @ bin_centers(probabilities.shape[-1], v_min, v_max).astype(np.float64)
+    centers = bin_centers(probabilities.shape[1], v_min, v_max)
+    values = np.empty(len(probabilities))
+    for rows in _chunks(len(values)):  # added up in order: equal rows give equal values, as BLAS would not
+        values[rows] = np.cumsum(probabilities[rows] * centers, axis=1)[:, -1]
+    return values
 
 
 def mae(values, targets) -> float:
@@ -84,7 +89,7 @@ def crps(probabilities, targets, v_min: float = -1.0, v_max: float = 0.0) -> flo
     (Gneiting & Raftery 2007, eqs. 20-21). A single spike at c scores |c - y|: CRPS is MAE for distributions.
     """
     probabilities, targets, _ = _binned(probabilities, targets, v_min, v_max)
-    centers = bin_centers(probabilities.shape[1], v_min, v_max).astype(np.float64)
+    centers = bin_centers(probabilities.shape[1], v_min, v_max)
     total = 0.0
     for rows in _chunks(len(targets)):
         p_NK = probabilities[rows].astype(np.float64)
@@ -138,7 +143,7 @@ def order_correlation(values, times=None) -> float:
     1 when the value always rises, -1 when it always falls, 0 when it never changes (such a value orders
     nothing; leaving it out would reward a collapsed model). `nan` for fewer than two frames.
     """
-    values = np.asarray(values, dtype=np.float64)
+    values = np.round(np.asarray(values, dtype=np.float64), SAME_VALUE)
     times = np.arange(len(values)) if times is None else np.asarray(times)
     if len(values) < 2:
         return float("nan")
@@ -169,7 +174,7 @@ def auroc_last_frame(values, episode_index, frame_index, success) -> float:
 
     Area under the ROC curve, one point an episode; ties count half. `nan` when all have the same outcome.
     """
-    values, frame_index = np.asarray(values, dtype=np.float64), np.asarray(frame_index)
+    values, frame_index = np.round(np.asarray(values, dtype=np.float64), SAME_VALUE), np.asarray(frame_index)
     success = np.asarray(success, dtype=bool)
     last = np.array([rows[np.argmax(frame_index[rows])] for rows in _episode_rows(np.asarray(episode_index))])
     if len(np.unique(success[last])) < 2:
