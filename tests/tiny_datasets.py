@@ -1,7 +1,7 @@
 """Tiny real LeRobot datasets for tests: real h264 mp4 files, real parquet, v3.0 and v2.1.
 
 Every picture says which frame it shows: its upper half holds the episode and its lower half the frame, as
-eight black or white bars (bits, most significant first). `read_bars` reads them back after any codec or resize.
+eight black or white bars (bits, most significant first). `read_bars` reads them back after codec and resize.
 """
 
 import io
@@ -25,8 +25,8 @@ class Tiny:
 
     lengths: Sequence[int] = (12, 7, 9, 10, 8, 11)
     tasks: Sequence[str] = ("push the puck", "open the drawer")
-    episode_tasks: Sequence[int] | None = None  # task of each episode; alternating when None
-    success: Sequence[bool] | None = None  # every third episode fails when None
+    episode_tasks: Sequence[int] = ()  # task of each episode; alternating when empty
+    success: Sequence[bool] = ()  # every third episode fails when empty
     outcome: str | None = "next.success"  # frame column for the outcome; None writes none
     cameras: dict[str, tuple[int, int]] = field(default_factory=lambda: {TOP: (48, 64), WRIST: (64, 48)})
     image_cameras: tuple[str, ...] = ()  # of `cameras`: stored in parquet
@@ -39,9 +39,9 @@ class Tiny:
     metadata: dict[str, list] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.episode_tasks is None:
+        if not self.episode_tasks:
             self.episode_tasks = [i % len(self.tasks) for i in range(len(self.lengths))]
-        if self.success is None:
+        if not self.success:
             self.success = [i % 3 != 2 for i in range(len(self.lengths))]
 
 
@@ -124,7 +124,10 @@ def _frame_table(tiny: Tiny) -> pa.Table:
     for key in tiny.image_cameras:
         size = tiny.cameras[key]
         columns[key] = pa.array(
-            [{"bytes": _png(bars(e, f, *size)), "path": None} for e, f in zip(episode, frame, strict=True)]
+            [
+                {"bytes": _png(bars(e, f, *size)), "path": None}
+                for e, f in zip(episode.tolist(), frame.tolist(), strict=True)
+            ]
         )
     columns.update({name: pa.array(values) for name, values in tiny.columns.items()})
     return pa.table(columns)
@@ -155,7 +158,7 @@ def _write_v30(root: Path, tiny: Tiny, frames: pa.Table) -> None:
         pq.write_table(frames.slice(begin, count), path)
         for key in _video_keys(tiny):
             path = root / f"videos/{key}/chunk-000/file-{file:03d}.mp4"
-            write_video(path, _pictures(tiny, key, group), tiny.fps, tiny.gop)
+            write_video(path, _pictures(tiny, key, group.tolist()), tiny.fps, tiny.gop)
         for e in group.tolist():
             since = (int(starts[e]) - begin) / tiny.fps
             row = {

@@ -4,7 +4,7 @@ Time: an episode of length L has frames t = 0 ... T, T = L - 1. Rewards and retu
 targets are in value units, normalised by a scale in steps. The first half of this file treats one episode,
 the second a whole dataset: all frames of all episodes one after the other (`[N]`), with `lengths` `[E]`.
 
-Deliberately absent: discounting (returns are undiscounted), and turning values into distributions (the model).
+Deliberately absent: discounting (returns are undiscounted), and distributions over the bins (the model).
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -46,7 +46,7 @@ def returns_to_go(rewards: np.ndarray) -> np.ndarray:
 
 
 def task_scales(lengths: np.ndarray, tasks: Sequence[Hashable] | np.ndarray) -> dict:
-    """Steps that one value unit stands for, per task: max(L_task - 1, 1), L_task the longest episode of the task.
+    """Steps that one value unit stands for, per task: max(L_task - 1, 1), L_task its longest episode.
 
     Args:
         lengths: frames of each episode, `[E]`.
@@ -170,7 +170,7 @@ def dataset_targets(
         scale: "task_max" (longest episode of the task among these episodes), "episode" (each episode's own
             length: progress), a number of steps, or {task: steps} as an earlier call returned it
             (the training split's scales, used for validation and test).
-        fail: "floor" (every frame of a failed episode is v_min) or "penalty" (`fail_penalty` at its last frame).
+        fail: "floor" (every frame of a failed episode is v_min) or "penalty" (`fail_penalty` at its end).
         fail_penalty: C_fail in steps, used by fail="penalty" with sparse rewards.
         rewards: dense rewards r_t `[N]` read from a column; None means sparse (`dataset_rewards`).
 

@@ -74,8 +74,8 @@ def _episode_errors(dataset: EpisodeDataset) -> list[str]:
     firsts = np.searchsorted(dataset.episode_index, both[wrong])
     return errors + _listed(
         [
-            f"{dataset.data_files[dataset.file_of_row[row]]}: episode {both[i]} has {counts[right][i]} frames, "
-            f"the episode table says {dataset.lengths[left][i]}"
+            f"{dataset.data_files[dataset.file_of_row[row]]}: episode {both[i]} has {counts[right][i]} "
+            f"frames, the episode table says {dataset.lengths[left][i]}"
             for i, row in zip(wrong, firsts, strict=True)
         ],
         "episodes of another length",
@@ -98,10 +98,11 @@ def _frame_index_errors(dataset: EpisodeDataset) -> list[str]:
 
 def _task_errors(dataset: EpisodeDataset) -> list[str]:
     task = dataset.task_index
-    rows = _first_of_episodes(dataset, (task < 0) | (task >= len(dataset.tasks)))
+    rows = _first_of_episodes(dataset, np.logical_or(task < 0, task >= len(dataset.tasks)))
     return _listed(
         [
-            f"{dataset.where(row)}: task_index {task[row]} is unknown, meta/tasks lists 0 … {len(dataset.tasks) - 1}"
+            f"{dataset.where(row)}: task_index {task[row]} is unknown, "
+            f"meta/tasks lists 0 … {len(dataset.tasks) - 1}"
             for row in rows
         ],
         "episodes with unknown tasks",
@@ -112,7 +113,7 @@ def _state_errors(dataset: EpisodeDataset) -> list[str]:
     if dataset.state_key is None:
         return []
     finite = np.isfinite(dataset.states)
-    rows = _first_of_episodes(dataset, ~finite.all(axis=1))
+    rows = _first_of_episodes(dataset, np.logical_not(finite.all(axis=1)))
     errors = []
     for row in rows:
         dimension = int(np.flatnonzero(~finite[row])[0])

@@ -85,7 +85,7 @@ class EpisodeDataset:
         return self.task_index[self.starts]
 
     def episode_positions(self, episodes: list[int] | None = None) -> np.ndarray:
-        """Positions in `episodes` of the given episode indices (all when None), int64; unknown is an error."""
+        """Positions in `episodes` of the given episode indices (all when None), int64."""
         if episodes is None:
             return np.arange(len(self.episode_ids))
         wanted = np.asarray(episodes, dtype=np.int64)

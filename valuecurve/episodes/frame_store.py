@@ -167,7 +167,7 @@ class _Build:
         self.journal.unlink(missing_ok=True)
 
     def _resume(self) -> set[int]:
-        """Episodes that an earlier build finished; makes the partial file, with all its room, when there is none."""
+        """Episodes that an earlier build finished; without one, makes the partial file and takes its room."""
         if self.partial.is_file() and self.partial.stat().st_size == self.bytes and self.journal.is_file():
             lines = self.journal.read_text(encoding="utf-8").split("\n")[:-1]  # the last one may be cut
             return {int(line) for line in lines if line.isdigit()}
@@ -217,14 +217,14 @@ class _Build:
         free = shutil.disk_usage(where).free if where.exists() else 0
         return DatasetError(
             f"no room for the frame store of camera {self.camera}: {self.bytes} bytes needed "
-            f"({self.shape[0]} frames of {self.size} px), {free} bytes free in {where}. Free some space, choose "
-            "fewer cameras or a smaller size, or set VALUECURVE_CACHE to a larger disk"
+            f"({self.shape[0]} frames of {self.size} px), {free} bytes free in {where}. Free some space, "
+            "choose fewer cameras or a smaller size, or set VALUECURVE_CACHE to a larger disk"
         )
 
 
 def _write_all(file: int, data: np.ndarray, offset: int) -> None:
     """pwrite until all is written: a full disk may take part of a write before it complains."""
-    view = memoryview(data.reshape(-1))
+    view = memoryview(np.ascontiguousarray(data)).cast("B")
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written

@@ -4,6 +4,9 @@ Scalar columns and the state are read; images stay in their files (see video.py)
 vectors are not needed by value functions. No Python loop runs over frames.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at import)
+
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -137,7 +140,7 @@ def _sort_order(table: pa.Table) -> np.ndarray | None:
 
 
 def _digest(path: Path, metadata: pq.FileMetaData, image_keys: Sequence[str]) -> str:
-    """SHA-256 of the file, without the image columns of its row groups (they may be hundreds of gigabytes)."""
+    """SHA-256 of the file, without its image columns (they may be hundreds of gigabytes)."""
     with path.open("rb") as file:
         if not image_keys:
             return hashlib.file_digest(file, "sha256").hexdigest()

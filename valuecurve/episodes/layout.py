@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 VERSIONS = ("v3.0", "v2.1")
-CONVERTERS = {
-    "v2.0": "python -m lerobot.datasets.v21.convert_dataset_v20_to_v21 --repo-id=… (a release of lerobot < 0.4)",
-    "v1": "lerobot's own converters, from version to version (releases of lerobot < 0.4)",
+CONVERTERS = {  # in releases of lerobot before 0.4
+    "v2.0": "lerobot's converter: python -m lerobot.datasets.v21.convert_dataset_v20_to_v21 (lerobot < 0.4)",
+    "v1": "lerobot's converters, from version to version (lerobot < 0.4)",
 }
 
 
@@ -25,7 +25,7 @@ class DatasetError(ValueError):
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera. `height` and `width` in pixels as declared; `kind` is "video" (mp4) or "image" (parquet)."""
+    """One camera: `height` and `width` in pixels as declared; `kind` "video" (mp4) or "image" (parquet)."""
 
     key: str
     height: int
@@ -70,7 +70,8 @@ def _check_version(path: Path, version: str) -> None:
     command = next((text for old, text in CONVERTERS.items() if version.startswith(old)), None)
     remedy = f"convert it with {command}" if command else "a newer valuecurve may read it"
     raise DatasetError(
-        f"{path}: codebase_version {version!r} is not supported (supported: {' and '.join(VERSIONS)}); {remedy}"
+        f"{path}: codebase_version {version!r} is not supported "
+        f"(supported: {' and '.join(VERSIONS)}); {remedy}"
     )
 
 

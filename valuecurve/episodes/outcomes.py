@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
@@ -52,7 +51,7 @@ def resolve_outcomes(
         return Outcomes(np.full(len(dataset.episode_ids), assume == "success"), "assumed")
     name, per_frame = found
     if not per_frame:
-        outcome, source = _codes(dataset, dataset.episodes[name], name, 1), f"{name} (episode metadata)"
+        outcome, source = _codes(dataset, dataset.episodes[name], name, False), f"{name} (episode metadata)"
     elif name.split(".")[-1] in REWARD_COLUMNS:
         outcome, source = _last_reward(dataset, name), f"{name} (last frame > 0)"
     else:
@@ -77,12 +76,14 @@ def _source(dataset: EpisodeDataset, column: str | None) -> tuple[str, bool] | N
     return next(iter(ordered), None)
 
 
-# Outcome codes: 1 success, 0 failure, -1 empty (null or NaN).
+# Outcome codes: 1 success, 0 failure.
+EMPTY = -1  # null or NaN
+UNKNOWN = -2  # a cell that says nothing known
 
 
 def _any_true(dataset: EpisodeDataset, name: str) -> np.ndarray:
     """Success where any frame is true; empty where no frame is filled in; partly empty is an error."""
-    codes = _codes(dataset, dataset.frames[name], name, None)
+    codes = _codes(dataset, dataset.frames[name], name, True)
     filled = np.add.reduceat((codes >= 0).astype(np.int64), dataset.starts)
     partly = (filled > 0) & (filled < dataset.lengths)
     if partly.any():
@@ -98,40 +99,38 @@ def _last_reward(dataset: EpisodeDataset, name: str) -> np.ndarray:
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise DatasetError(f"{dataset.root}: {name} must hold numbers, got {column.type}")
     last = column.cast(pa.float64()).to_numpy(zero_copy_only=False)[dataset.starts + dataset.lengths - 1]
-    return np.where(np.isnan(last), -1, (last > 0).astype(np.int64))
+    return np.where(np.isnan(last), EMPTY, (last > 0).astype(np.int64))
 
 
-def _codes(dataset: EpisodeDataset, column: pa.ChunkedArray, name: str, width: int | None) -> np.ndarray:
+def _codes(dataset: EpisodeDataset, column: pa.ChunkedArray, name: str, per_frame: bool) -> np.ndarray:
     """Codes of all cells; only the distinct cells are looked at one by one."""
     if pa.types.is_nested(column.type):
         raise DatasetError(f"{dataset.root}: {name} holds {column.type}, expected one outcome per row")
-    encoded = pc.dictionary_encode(column.combine_chunks(), null_encoding="encode")
-    chunks = encoded.chunks if isinstance(encoded, pa.ChunkedArray) else [encoded]
     parts, unknown = [], []
-    for chunk in chunks:
-        values = chunk.dictionary.to_pylist()
+    for chunk in column.dictionary_encode("encode").chunks:
+        values = chunk.dictionary.to_pylist()  # type: ignore[attr-defined]
         table = [_code(value) for value in values]
-        unknown += [value for value, code in zip(values, table, strict=True) if code is None]
-        lookup = np.array([-1 if code is None else code for code in table], np.int64)
-        parts.append(lookup[chunk.indices.to_numpy(zero_copy_only=False)])
+        unknown += [value for value, code in zip(values, table, strict=True) if code == UNKNOWN]
+        parts.append(np.array(table, np.int64)[chunk.indices.to_numpy(zero_copy_only=False)])
+    codes = np.concatenate(parts)
     if unknown:
-        bad = np.asarray(pc.is_in(column, value_set=pa.array(unknown, column.type)).combine_chunks())
-        bad = bad.astype(bool) if width else np.logical_or.reduceat(bad.astype(bool), dataset.starts)
+        bad = codes == UNKNOWN
+        bad = np.logical_or.reduceat(bad, dataset.starts) if per_frame else bad
         raise DatasetError(
-            f"{dataset.root}: {name} is {', '.join(map(repr, unknown[:3]))} in {_episodes(dataset, bad)}; "
-            "expected true/false, 1/0, success/failure"
+            f"{dataset.root}: {name} is {', '.join(map(repr, dict.fromkeys(unknown)))[:200]} in "
+            f"{_episodes(dataset, bad)}; expected true/false, 1/0, success/failure"
         )
-    return np.concatenate(parts)
+    return codes
 
 
-def _code(value: object) -> int | None:
-    """1, 0, -1 (empty), or None when the cell says nothing that is known."""
+def _code(value: object) -> int:
+    """The code of one cell."""
     if value is None or (isinstance(value, float) and np.isnan(value)):
-        return -1
+        return EMPTY
     if isinstance(value, bool | int | float):
-        return int(value) if value in (0, 1) else None
+        return int(value) if value in (0, 1) else UNKNOWN
     word = str(value).strip().lower()
-    return 1 if word in SUCCESS_WORDS else 0 if word in FAILURE_WORDS else None
+    return 1 if word in SUCCESS_WORDS else 0 if word in FAILURE_WORDS else UNKNOWN
 
 
 def _complete(
@@ -152,8 +151,8 @@ def _no_outcome(dataset: EpisodeDataset) -> DatasetError:
     looked = ", ".join((*FRAME_COLUMNS, *EPISODE_COLUMNS, *REWARD_COLUMNS))
     everything = np.ones(len(dataset.episode_ids), bool)
     return DatasetError(
-        f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name the column "
-        "that holds it (--outcome-column), or state what to assume (--assume-outcome success)"
+        f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name "
+        "the column that holds it (--outcome-column), or state what to assume (--assume-outcome success)"
     )
 
 

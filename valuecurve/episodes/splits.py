@@ -1,4 +1,4 @@
-"""Splits by episode: seeded, stratified by task and outcome, the same on every platform and library version."""
+"""Splits by episode: seeded, stratified by task and outcome, the same on every platform."""
 
 import hashlib
 import json

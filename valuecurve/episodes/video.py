@@ -9,14 +9,17 @@ Two decoders give the same frames (RGB, to within rounding): torchcodec when it 
 """
 
 import io
+import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
 import numpy as np
 import pyarrow as pa
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
 
 from valuecurve.episodes.dataset import EpisodeDataset
@@ -146,7 +149,8 @@ def _check_overlap(wanted: Wanted) -> None:
         at = int(np.argmin(steps)) + 1
         raise DatasetError(
             f"{wanted.path}: camera {wanted.camera.key}: episode {wanted.episodes[at]} begins at "
-            f"{wanted.seconds[at]:.3f} s, before episode {wanted.episodes[at - 1]} ends; from_timestamp is wrong"
+            f"{wanted.seconds[at]:.3f} s, before episode {wanted.episodes[at - 1]} ends: "
+            "from_timestamp in the episode table is wrong"
         )
 
 
@@ -170,76 +174,72 @@ def _stack(images: list[np.ndarray]) -> np.ndarray:
 
 def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
     """The wanted frames of one file, uint8 [H, W, 3] RGB, in order."""
-    tolerance = 0.5 / wanted.fps + 1e-9
-    have, seen = 0, 0
-    last = None
+    have = 0
+    to_rgb = VideoReformatter()
     try:
         with av.open(str(wanted.path)) as container:
             if not container.streams.video:
                 raise wanted.broken(0, ValueError("it holds no video stream"))
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for frame, seconds in _timed_frames(container, stream, wanted, lambda: have):
-                seen, last = seen + 1, seconds
-                if seconds < wanted.seconds[have] - tolerance:
-                    continue
-                if seconds > wanted.seconds[have] + tolerance:
-                    raise wanted.short(have, f"the next frame is at {seconds:.3f} s")
-                yield frame.to_ndarray(format="rgb24")
+            for frame in _matching_frames(container, stream, wanted):
+                yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 have += 1
-                if have == len(wanted.rows):
-                    return
     except (av.FFmpegError, OSError) as error:
         raise wanted.broken(have, error) from error
-    ends = "it holds no frame" if last is None else f"its last frame is at {last:.3f} s ({seen} frames read)"
-    raise wanted.short(have, ends)
 
 
-def _timed_frames(container, stream, wanted: Wanted, have) -> Iterator[tuple[av.VideoFrame, float]]:
-    """(frame, seconds) from the first wanted frame on; jumps over long unneeded stretches."""
-    jumps = np.flatnonzero(np.diff(wanted.seconds, prepend=0.0) > SKIP / wanted.fps)
-    while True:
-        index = int(have())
-        if index in jumps:
-            target = wanted.seconds[index] - SEEK_MARGIN / wanted.fps
-            container.seek(int(target / stream.time_base), stream=stream)
-            jumps = jumps[jumps > index]
+def _matching_frames(
+    container: InputContainer, stream: VideoStream, wanted: Wanted
+) -> Iterator[av.VideoFrame]:
+    """The decoded frame for every wanted one, matched by time; seeks over long unneeded stretches."""
+    tolerance = 0.5 / wanted.fps + 1e-9
+    gaps = np.diff(wanted.seconds, prepend=0.0)
+    jumps: list[int] = np.flatnonzero(gaps > SKIP / wanted.fps).tolist()
+    for begin, end in itertools.pairwise(sorted({0, *jumps, len(wanted.rows)})):
+        if begin in jumps:
+            target = wanted.seconds[begin] - SEEK_MARGIN / wanted.fps
+            container.seek(int(target / (stream.time_base or 1)), stream=stream)
+        have, last, seen = begin, None, 0
         for frame in container.decode(stream):
-            yield frame, (float(frame.pts * frame.time_base) if frame.pts is not None else float("nan"))
-            if int(have()) in jumps:
+            last, seen = float(frame.time or 0.0), seen + 1
+            if last < wanted.seconds[have] - tolerance:
+                continue
+            if last > wanted.seconds[have] + tolerance:
+                raise wanted.short(have, f"the next frame is at {last:.3f} s")
+            yield frame
+            have += 1
+            if have == end:
                 break
         else:
-            return
+            ends = f"its last frame is at {last:.3f} s ({seen} frames read)" if seen else "it holds no frame"
+            raise wanted.short(have, ends)
 
 
 def _decode_torchcodec(wanted: Wanted) -> Iterator[np.ndarray]:
-    """As `_decode_pyav`, by torchcodec."""
+    """As `_decode_pyav`, by torchcodec: what is shown half a frame after a wanted time is nearest to it."""
     from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
-    tolerance = 0.5 / wanted.fps + 1e-9
+    half = 0.5 / wanted.fps
     have = 0
     try:
         decoder = VideoDecoder(str(wanted.path), dimension_order="NHWC", num_ffmpeg_threads=0)
-        total = len(decoder)
-        frame_at = np.round(wanted.seconds * wanted.fps).astype(np.int64)
-        begins = np.flatnonzero(np.diff(frame_at, prepend=-2) != 1)
-        for begin, end in zip(begins, [*begins[1:], len(frame_at)], strict=True):
-            for start in range(begin, end, CHUNK):
-                stop = min(start + CHUNK, end)
-                if frame_at[stop - 1] >= total:
-                    stop = start + max(total - int(frame_at[start]), 0)
-                batch = decoder.get_frames_in_range(int(frame_at[start]), int(frame_at[start]) + stop - start)
-                for image, seconds in zip(batch.data.numpy(), batch.pts_seconds.tolist(), strict=True):
-                    if abs(seconds - wanted.seconds[have]) > tolerance:
-                        raise wanted.short(have, f"the frame there is at {seconds:.3f} s")
-                    yield image
-                    have += 1
-                if stop < min(start + CHUNK, end):
-                    raise wanted.short(have, f"it holds {total} frames")
+        end = decoder.metadata.end_stream_seconds or 0.0
+        inside_video = int(np.searchsorted(wanted.seconds, end - half, side="left"))
+        for start in range(0, inside_video, CHUNK):
+            seconds = wanted.seconds[start : min(start + CHUNK, inside_video)]
+            batch = decoder.get_frames_played_at((seconds + half * 0.998).tolist())
+            for image, shown in zip(batch.data.numpy(), batch.pts_seconds.tolist(), strict=True):
+                if abs(shown - wanted.seconds[have]) > half + 1e-9:
+                    raise wanted.short(have, f"the frame there is at {shown:.3f} s")
+                yield image
+                have += 1
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         if isinstance(error, DatasetError):
             raise
         raise wanted.broken(have, error) from error
+    if have < len(wanted.rows):
+        raise wanted.short(have, f"it ends at {end:.3f} s ({len(decoder)} frames)")
 
 
 # -- images in parquet -------------------------------------------------------------------------------------
@@ -315,9 +315,16 @@ def _image_chunks(rows: np.ndarray, images: list[np.ndarray]) -> Iterator[Chunk]
             begin = i
 
 
-@contextmanager
-def probe(path: Path) -> Iterator[tuple[int, int, int]]:
-    """(frames that the container announces, height, width) of an mp4, without decoding."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        yield stream.frames, stream.height, stream.width
+def probe(path: Path) -> tuple[int, float, int, int]:
+    """(frames, seconds, height, width) that an mp4 announces; nothing is decoded."""
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise DatasetError(f"{path} holds no video stream")
+            stream = container.streams.video[0]
+            seconds = float((stream.duration or 0) * stream.time_base) if stream.time_base else 0.0
+            return stream.frames, seconds, stream.height, stream.width
+    except (av.FFmpegError, OSError) as error:
+        raise unreadable(path, error) from error
