@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -171,6 +172,22 @@ def test_the_make_targets_of_the_documents_exist():
 def test_the_files_of_the_documents_exist():
     named = documented(r"[\s`(]((?:trainer|examples|docs|tests)/[\w./-]+)")
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_a_python_that_will_not_do_is_refused_by_name():
+    command = [str(ROOT / "scripts" / "find_python.sh"), "3.11"]
+    result = subprocess.run(
+        command, env={**os.environ, "PYTHON": "/bin/false"}, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "PYTHON=/bin/false is not a Python >= 3.11" in result.stderr
+
+
+def test_only_known_system_packages_are_installed():
+    command = [str(ROOT / "scripts" / "system_packages.sh"), "anything"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "usage" in result.stderr
 
 
 @pytest.mark.slow
