@@ -1,0 +1,91 @@
+"""Colours, type and text fitting that the figures and the videos share.
+
+Success and failure are blue and vermilion of Okabe & Ito's palette, which people with any common colour
+vision tell apart; a sign and a word say the same. The only typeface is DejaVu Sans, which comes with
+matplotlib, so that pictures look alike on every machine.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+
+from .curves import Curve
+
+SUCCESS = "#0072B2"
+FAILURE = "#D55E00"
+INK = "#1b1f24"  # text
+MUTED = "#656d76"  # ticks, second lines, targets
+HAIRLINE = "#d8dee4"  # grid, frames
+PAPER = "#ffffff"
+BAND_LEVELS = tuple((0.10 + 0.05 * i, 0.90 - 0.05 * i) for i in range(8))  # nested: soft edges, dark middle
+BAND_OPACITY = 0.055  # of each; eight over each other let 64% of the paper through
+BAND_SMOOTHING = 0.15  # seconds, of the drawn quantiles: a forecast with two peaks makes them jump
+
+RC = {
+    "font.family": "DejaVu Sans",
+    "text.color": INK,
+    "text.parse_math": False,  # a task may hold "$"
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.facecolor": PAPER,
+    "savefig.facecolor": PAPER,
+}
+
+
+def color_of(curve: Curve) -> str:
+    return SUCCESS if curve.success else FAILURE
+
+
+def outcome_text(curve: Curve) -> str:
+    """ "✓ Success" or "✗ Failure: what went wrong"."""
+    return f"{'✓' if curve.success else '✗'} {clean_text(curve.outcome)}"
+
+
+def font_file(bold: bool = False) -> Path:
+    """DejaVu Sans as a file, for PIL."""
+    return Path(matplotlib.get_data_path(), "fonts", "ttf", f"DejaVuSans{'-Bold' if bold else ''}.ttf")
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(matplotlib.ft2font.FT2Font(str(font_file())).get_charmap())
+
+
+def clean_text(text: str) -> str:
+    """One line with single spaces; a character that the typeface lacks (an emoji) becomes a small square."""
+    line = " ".join(text.split())
+    return "".join(c if ord(c) in _glyphs() else "▫" for c in line if c not in "\u200d\ufe0e\ufe0f")
+
+
+def fit_lines(text: str, width: float, measure: Callable[[str], float], lines: int = 1) -> list[str]:
+    """Break text at spaces into at most `lines` lines no wider than `width`; what is too much ends in "…".
+
+    Args:
+        measure: the width of a string, in the unit of `width`.
+    """
+    words, result = clean_text(text).split(" "), []
+    while words and len(result) < lines:
+        count = len(words)
+        while count > 1 and measure(" ".join(words[:count])) > width:
+            count -= 1
+        result.append(" ".join(words[:count]))
+        words = words[count:]
+    if words:
+        result[-1] += " " + words[0]
+    return [_shorten(line, width, measure, cut=bool(words) and i == len(result) - 1) for i, line in enumerate(result)]
+
+
+def _shorten(line: str, width: float, measure: Callable[[str], float], cut: bool) -> str:
+    if not cut and measure(line) <= width:
+        return line
+    while line and measure(line + "…") > width:
+        line = line[:-1]
+    return line.rstrip() + "…"
