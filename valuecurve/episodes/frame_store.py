@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,7 +24,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
 from valuecurve.episodes.video import decode_video, default_decoder, find_camera
-from valuecurve.processing_value import resize_images
 
 FORMAT = 1  # part of the name: raise it when decoding or resizing changes
 FLUSH_SECONDS = 2.0  # work lost at most by a kill
@@ -189,6 +187,10 @@ class _Build:
 
     def _write_frames(self, file: int, episodes: list[int], progress: bool) -> Iterator[list[int]]:
         """Write the frames of the episodes; yields now and then the episodes that are complete since."""
+        import torch  # here: torch and transformers take seconds to import, and only building needs them
+
+        from valuecurve.processing_value import resize_images
+
         left = dict(zip(self.dataset.episode_ids.tolist(), self.dataset.lengths.tolist(), strict=True))
         complete: list[int] = []
         flushed = time.monotonic()
@@ -224,7 +226,7 @@ class _Build:
 
 def _write_all(file: int, data: np.ndarray, offset: int) -> None:
     """pwrite until all is written: a full disk may take part of a write before it complains."""
-    view = memoryview(np.ascontiguousarray(data)).cast("B")
+    view = memoryview(data.reshape(-1))  # pyright: ignore[reportArgumentType]
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written

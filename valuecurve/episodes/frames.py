@@ -37,11 +37,18 @@ def read_frames(
 ) -> FrameTable:
     """Read all data files. Errors name the file (and episode and frame where there is one)."""
 
-    def read(path: Path) -> tuple[pa.Table, str]:
-        return _read_file(path, features, state_key, image_keys)
+    def read(path: Path) -> tuple[pa.Table, str] | DatasetError:
+        try:
+            return _read_file(path, features, state_key, image_keys)
+        except DatasetError as error:
+            return error
 
     with ThreadPoolExecutor(8) as pool:  # small files wait for the disk, not for the processor
-        parts = list(pool.map(read, files))
+        results = list(pool.map(read, files))
+    errors = [str(result) for result in results if isinstance(result, DatasetError)]
+    if errors:
+        raise DatasetError("\n".join(errors))
+    parts = [result for result in results if not isinstance(result, DatasetError)]
     tables = [table for table, _ in parts]
     try:
         table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()

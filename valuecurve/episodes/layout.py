@@ -137,9 +137,10 @@ def read_tasks(root: Path, version: str) -> list[str]:
         raise DatasetError(
             f"{path}: task_index must be 0 … {len(pairs) - 1} in row order (as LeRobot reads it)"
         )
-    if any(not isinstance(task, str) for _, task in pairs):
+    tasks = [task for _, task in pairs if isinstance(task, str)]
+    if len(tasks) < len(pairs):
         raise DatasetError(f"{path}: every task must be a text")
-    return [task for _, task in pairs]
+    return tasks
 
 
 def read_episode_table(root: Path, version: str) -> pa.Table:

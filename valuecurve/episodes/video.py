@@ -315,8 +315,19 @@ def _image_chunks(rows: np.ndarray, images: list[np.ndarray]) -> Iterator[Chunk]
             begin = i
 
 
-def probe(path: Path) -> tuple[int, float, int, int]:
-    """(frames, seconds, height, width) that an mp4 announces; nothing is decoded."""
+@dataclass(frozen=True)
+class Probe:
+    """What an mp4 announces: nothing is decoded."""
+
+    frames: int
+    seconds: float  # end of the last frame
+    fps: float
+    height: int
+    width: int
+
+
+def probe(path: Path) -> Probe:
+    """Read the header of an mp4; missing, unreadable, or cut short behind its header is a DatasetError."""
     if not path.is_file():
         raise DatasetError(f"{path} is missing")
     try:
@@ -324,7 +335,12 @@ def probe(path: Path) -> tuple[int, float, int, int]:
             if not container.streams.video:
                 raise DatasetError(f"{path} holds no video stream")
             stream = container.streams.video[0]
-            seconds = float((stream.duration or 0) * stream.time_base) if stream.time_base else 0.0
-            return stream.frames, seconds, stream.height, stream.width
+            end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+            size = path.stat().st_size
+            if end > size:
+                raise DatasetError(f"{path} is cut short: {size} bytes, its index needs {end}")
+            seconds = float(((stream.start_time or 0) + (stream.duration or 0)) * (stream.time_base or 0))
+            fps = float(stream.average_rate or 0)
+            return Probe(stream.frames, seconds, fps, stream.height, stream.width)
     except (av.FFmpegError, OSError) as error:
         raise unreadable(path, error) from error
