@@ -175,6 +175,8 @@ class ValueModel(ValuePreTrainedModel):
         self.value_head = build_head(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+        if config.tie_word_embeddings:
+            self._keys_to_ignore_on_save = ["lm_head.weight"]
         self.apply_freezing()
 
     @classmethod

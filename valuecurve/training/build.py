@@ -1,0 +1,68 @@
+"""Builds the processor and the model that a configuration describes."""
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ..configuration_value import ValueConfig
+from ..modeling_value import ValueModel
+from ..processing_value import ValueProcessor
+from .config import ConfigError, ModelConfig
+from .data import RobotData
+from .tokenizer import train_tokenizer
+
+
+def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, ValueProcessor]:
+    """The model and its processor, with the statistics of `data`.
+
+    From `model.base` (a value checkpoint), or from the backbones `model.vision` and `model.text`, or, with
+    neither, from random weights.
+
+    Raises:
+        ConfigError: when only one backbone is named.
+    """
+    if config.base:
+        model = ValueModel.from_pretrained(config.base)
+        processor = ValueProcessor.from_pretrained(config.base)
+        _fit(processor, data)
+        return model, processor
+    if bool(config.vision) != bool(config.text):
+        missing = "text" if config.vision else "vision"
+        raise ConfigError(f"model.{missing} is not set: name both backbones, or neither for random weights.")
+    tokenizer = build_tokenizer(config, data)
+    ids = {
+        "image_token_id": tokenizer.convert_tokens_to_ids(config.image_token),
+        "value_token_id": tokenizer.convert_tokens_to_ids(config.value_token),
+    }
+    if config.vision and config.text:
+        model = ValueModel.from_backbones(config.vision, config.text, config.config | ids)
+    else:
+        text = dict(config.config.get("text_config") or {})
+        text |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+        text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
+        model = ValueModel(ValueConfig(**config.config | ids | {"text_config": text}))
+    processor = ValueProcessor(
+        tokenizer,
+        image_size=model.config.vision_config.image_size,
+        resample=config.resample,
+        vision_tokens_per_image=model.config.vision_tokens_per_image,
+        image_token=config.image_token,
+        value_token=config.value_token,
+    )
+    _fit(processor, data)
+    return model, processor
+
+
+def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizerBase:
+    """The named tokenizer, or the text backbone's, or a small one trained on the prompts of the data."""
+    if config.tokenizer or config.text:
+        return AutoTokenizer.from_pretrained(config.tokenizer or config.text)
+    prompts = [f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.dataset.tasks]
+    return train_tokenizer(prompts * 10, config.vocab_size)
+
+
+def _fit(processor: ValueProcessor, data: RobotData) -> None:
+    """Gives the processor the cameras, statistics, scales and fps of the training data."""
+    dataset = data.dataset
+    processor.cameras = data.camera_names
+    processor.state_statistics = {dataset.key: data.state_statistics()} if dataset.state_key else {}
+    processor.scales = {task: float(scale) for task, scale in data.scales.items()}
+    processor.fps = float(dataset.fps)

@@ -1,0 +1,109 @@
+"""One training run from a configuration: data, model, trainer, export. `trainer/run.py` is its command line."""
+
+import csv
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from accelerate import PartialState
+from transformers import set_seed
+
+from ..episodes import save_split
+from .build import build_model
+from .config import RunConfig
+from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
+from .trainer import ValueTrainer, last_checkpoint, metrics_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """What a run leaves in memory: the trainer with the best weights, and the data it saw."""
+
+    trainer: ValueTrainer
+    data: RobotData
+    collator: RobotCollator
+
+
+def train(config: RunConfig, resume: bool = False) -> Run:
+    """Trains as configured and writes everything under `training.output_dir`:
+
+    `model/` (with code and processor), `split.json`, `config.yaml` (resolved), `metrics.json`, `metrics.csv`,
+    `training_curve.png` and `checkpoint-*/`. With `resume`, continues from the last complete checkpoint.
+    """
+    args = config.training
+    output = Path(args.output_dir)
+    if not resume and last_checkpoint(output):
+        raise ValueError(f"{output} already holds a run: continue it with --resume, or choose another output_dir.")
+    set_seed(args.seed)
+    data = RobotData.prepare(config.data)
+    model, processor = build_model(config.model, data)
+    with PartialState().main_process_first():
+        store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
+    collator = RobotCollator(data, store, processor, config.data.use_state)
+    validation = evenly_spaced(data.rows("validation"), args.max_validation_frames)
+    trainer = ValueTrainer(
+        model=model,
+        args=args,
+        processing_class=processor,
+        train_dataset=FrameRows(data.rows("train")),
+        eval_dataset=FrameRows(validation),
+        data_collator=collator.training(args.state_dropout, args.seed),
+        eval_collator=collator,
+        compute_metrics=metrics_of(validation, data),
+    )
+    if args.should_save:
+        output.mkdir(parents=True, exist_ok=True)
+        save_split(output / "split.json", data.split, data.dataset)
+        (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
+    write_outputs(trainer, output)
+    return Run(trainer, data, collator)
+
+
+def write_outputs(trainer: ValueTrainer, output: Path) -> None:
+    """The exported model and the run's metrics."""
+    trainer.export(output / "model")
+    if not trainer.args.should_save:
+        return
+    shutil.copyfile(output / "split.json", output / "model" / "split.json")
+    history = trainer.state.log_history
+    best = {"best_step": trainer.state.best_global_step, "best_validation_loss": trainer.state.best_metric}
+    (output / "metrics.json").write_text(json.dumps(best | {"history": history}, indent=1))
+    columns = sorted({key for entry in history for key in entry} - {"step", "epoch"})
+    with (output / "metrics.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["step", "epoch", *columns])
+        writer.writeheader()
+        writer.writerows(history)
+    plot_training(history, output / "training_curve.png")
+
+
+def plot_training(history: list[dict], path: Path) -> None:
+    """Training and validation loss over steps, and the validation metrics that people ask for first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.6), layout="constrained", dpi=150)
+    loss_axis, metric_axis = figure.subplots(1, 2)
+    for key, label, color in (("loss", "training", "#888888"), ("eval_loss", "validation", "#0072B2")):
+        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        if points:
+            loss_axis.plot(*zip(*points, strict=True), label=label, color=color)
+    for key, label, color in (
+        ("eval_explained_variance", "explained variance", "#009E73"),
+        ("eval_auroc_last_frame", "AUROC, last frame", "#D55E00"),
+    ):
+        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        if points:
+            metric_axis.plot(*zip(*points, strict=True), label=label, color=color)
+    loss_axis.set(xlabel="step", ylabel="cross-entropy (nats)", title="Loss")
+    metric_axis.set(xlabel="step", title="Validation", ylim=(None, 1.02))
+    for axis in (loss_axis, metric_axis):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+        if axis.lines:
+            axis.legend(frameon=False)
+    figure.savefig(path)

@@ -1,0 +1,166 @@
+"""ValueTrainer: transformers' Trainer with EMA weights, value metrics and a safe resume.
+
+It overrides what a value function needs and leaves the rest (DDP, FSDP, mixed precision, accumulation,
+logging) to transformers and accelerate.
+"""
+
+import json
+import logging
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from .config import ValueTrainingArguments
+from .ema import EMA
+
+EMA_FILE = "ema.safetensors"
+STATE_FILE = "trainer_state.json"
+logger = logging.getLogger(__name__)
+
+
+class ValueTrainer(Trainer):
+    """Trains a `ValueModel` on batches of the contract in `modeling_value.py`.
+
+    With `args.ema_decay`, validation, the best checkpoint and the export use the averaged weights; a checkpoint
+    holds both (`model.safetensors` raw, `ema.safetensors` averaged).
+    """
+
+    args: ValueTrainingArguments
+
+    def __init__(self, *args, eval_collator=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.label_names = ["value_targets"]
+        self.eval_collator = eval_collator
+        self.ema: EMA | None = None
+        if self.args.ema_decay:
+            self.add_callback(_UpdateEMA(self))
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if model.training and self.args.random_shift:
+            inputs = inputs | {"pixel_values": random_shift(inputs["pixel_values"], self.args.random_shift)}
+        outputs = model(**inputs)
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """(loss, logits `[B, K]`, value targets `[B]`) of one validation batch."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        return outputs.loss.detach(), outputs.logits.detach(), inputs["value_targets"]
+
+    def get_eval_dataloader(self, eval_dataset=None):
+        train_collator, self.data_collator = self.data_collator, self.eval_collator or self.data_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = train_collator
+
+    def evaluation_loop(self, *args, **kwargs):
+        with self.averaged_weights():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def averaged_weights(self):
+        """Inside, the model has its EMA weights, where there are any."""
+        return nullcontext() if self.ema is None else self.ema.applied_to(self._own_model())
+
+    def _own_model(self):
+        return self.accelerator.unwrap_model(self.model)
+
+    def start_ema(self) -> EMA:
+        if self.ema is None:
+            self.ema = EMA(self._own_model(), self.args.ema_decay)
+        return self.ema
+
+    def _save(self, output_dir=None, state_dict=None):
+        super()._save(output_dir, state_dict)
+        if self.ema is not None and self.args.should_save:
+            self.ema.save(Path(output_dir or self.args.output_dir) / EMA_FILE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.args.ema_decay:
+            self.start_ema().load(Path(checkpoint) / EMA_FILE)
+
+    def _load_best_model(self):
+        super()._load_best_model()
+        if self.ema is not None and self.state.best_model_checkpoint:
+            self.ema.load(Path(self.state.best_model_checkpoint) / EMA_FILE)
+
+    def export(self, folder: str | Path) -> None:
+        """Writes the model as people load it: averaged weights where there are any, code and processor."""
+        if not self.args.should_save:
+            return
+        with self.averaged_weights():
+            self._own_model().save_pretrained(folder)
+        self.processing_class.save_pretrained(folder)
+
+
+class _UpdateEMA(TrainerCallback):
+    def __init__(self, trainer: ValueTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.trainer.start_ema()
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.trainer.ema.update(self.trainer._own_model())
+
+
+def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
+    """Shifts every image of `[N, 3, H, W]` by up to `pixels` in each direction; borders are replicated.
+
+    Source: Kostrikov et al. 2020, "Image Augmentation Is All You Need" (DrQ). On the images' device, as uint8.
+    """
+    count, _, height, width = images.shape
+    padded = F.pad(images.float(), (pixels,) * 4, mode="replicate").to(images.dtype)
+    shift = torch.randint(0, 2 * pixels + 1, (2, count, 1), device=images.device)
+    y = (shift[0] + torch.arange(height, device=images.device))[:, :, None]
+    x = (shift[1] + torch.arange(width, device=images.device))[:, None, :]
+    row = torch.arange(count, device=images.device)[:, None, None]
+    return padded[row, :, y, x].permute(0, 3, 1, 2).contiguous()
+
+
+def last_checkpoint(output_dir: str | Path) -> str | None:
+    """The newest checkpoint of a run that was written to its end, or None.
+
+    `trainer_state.json` is the last file of a checkpoint; one that is missing or cut short marks a checkpoint
+    whose writer was killed. Such a checkpoint is skipped, with a warning.
+    """
+    folders = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    numbered = sorted((int(f.name.rsplit("-", 1)[1]), f) for f in folders if f.name.rsplit("-", 1)[1].isdigit())
+    for step, folder in reversed(numbered):
+        try:
+            if json.loads((folder / STATE_FILE).read_text())["global_step"] == step:
+                return str(folder)
+        except (OSError, ValueError, KeyError):
+            pass
+        logger.warning("%s was not written to its end: skipped.", folder)
+    return None
+
+
+def metrics_of(rows: np.ndarray, data) -> "callable":
+    """A `compute_metrics` for validation over these frame rows, in this order."""
+    from ..metrics import value_metrics
+
+    dataset = data.dataset
+    episode = dataset.episode_index[rows]
+    success = np.repeat(data.outcomes.success, dataset.lengths)[rows]
+
+    def compute(prediction) -> dict[str, float]:
+        logits = np.asarray(prediction.predictions, np.float64)
+        probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+        probabilities /= probabilities.sum(-1, keepdims=True)
+        return value_metrics(
+            probabilities,
+            np.asarray(prediction.label_ids),
+            episode_index=episode,
+            frame_index=dataset.frame_index[rows],
+            success=success,
+        )
+
+    return compute
