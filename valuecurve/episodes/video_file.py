@@ -56,7 +56,7 @@ class VideoFile:
             "video.width": self.size[1],
             "video.codec": "h264",
             "video.pix_fmt": "yuv420p",
-            "video.is_depth_map": False,
+            "is_depth_map": False,
             "video.fps": self.fps,
             "video.channels": 3,
             "has_audio": False,
