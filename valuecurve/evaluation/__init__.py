@@ -9,8 +9,7 @@ from .baselines import constant_distribution as constant_distribution
 from .curves import Curve as Curve
 from .curves import pick_thumbnails as pick_thumbnails
 from .curves import quantiles as quantiles
-
-# from .figures import plot_curves as plot_curves
+from .figures import plot_curves as plot_curves
 from .report import table as table
 from .report import write_json as write_json
-# from .video import write_overlay as write_overlay
+from .video import write_overlay as write_overlay

@@ -21,7 +21,20 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
 from .curves import Curve, quantiles
-from .style import BAND_LEVELS, BAND_OPACITY, BAND_SMOOTHING, FAILURE, HAIRLINE, INK, MUTED, RC, SUCCESS, color_of, fit_lines, outcome_text
+from .style import (
+    BAND_LEVELS,
+    BAND_OPACITY,
+    BAND_SMOOTHING,
+    FAILURE,
+    HAIRLINE,
+    INK,
+    MUTED,
+    RC,
+    SUCCESS,
+    color_of,
+    fit_lines,
+    outcome_text,
+)
 
 DPI = 200
 WIDTH = 8.0  # 1600 pixels: sharp at the 800 or so that a README gives to a picture
@@ -39,8 +52,8 @@ def plot_curves(curves: Sequence[Curve], path, title: str | None = None) -> Path
     """Draw value curves into one PNG, 1600 pixels wide: successes first, failures below, three a row.
 
     Each panel shows the predicted value over time, the middle 80% of the predicted distribution as a band
-    that is darkest in the middle, the target as a dashed line, and thumbnails under their times; values on the left, and where the
-    scale is known seconds to success on the right.
+    that is darkest in the middle, the target as a dashed line, and thumbnails under their times; values on
+    the left, and where the scale is known seconds to success on the right.
 
     Args:
         curves: any number of episodes, at least one.
@@ -134,7 +147,12 @@ class _Box:
     def axes(self, dx: float, dy: float, width: float, height: float, **options) -> Axes:
         page_width, page_height = self.figure.get_size_inches()
         bottom = page_height - self.y - dy - height
-        rectangle = ((self.x + dx) / page_width, bottom / page_height, width / page_width, height / page_height)
+        rectangle = (
+            (self.x + dx) / page_width,
+            bottom / page_height,
+            width / page_width,
+            height / page_height,
+        )
         return self.figure.add_axes(rectangle, **options)
 
     def text(self, dx: float, dy: float, text: str, **options) -> None:
@@ -160,7 +178,9 @@ def _draw_panel(
         box.text(0, dy, line, fontsize=SIZES["task"], weight="bold", va="baseline")
     outcome = _fit(box.figure, outcome_text(curve), box.width, "outcome", bold=True)[0]
     y = height.title + SUBTITLE
-    box.text(0, y - 0.075, outcome, fontsize=SIZES["outcome"], color=color_of(curve), weight="bold", va="baseline")
+    box.text(
+        0, y - 0.075, outcome, fontsize=SIZES["outcome"], color=color_of(curve), weight="bold", va="baseline"
+    )
     axes = box.axes(0, y, box.width, PLOT)
     draw_curve(axes, curve)
     _style_values(axes, curve, first)
@@ -171,15 +191,17 @@ def _draw_panel(
         _draw_thumbnails(box, axes, curve, y + PLOT + STRIP_GAP, height.strip)
 
 
-def draw_curve(axes: Axes, curve: Curve, dots: bool = True) -> None:
+def draw_curve(axes: Axes, curve: Curve, linewidth: float = 1.7, end_dot: bool = True) -> None:
     """Bands, target and value of one episode into axes whose x is seconds and y value units."""
     times, color = curve.times, color_of(curve)
     _draw_band(axes, curve)
     if curve.target is not None:
         axes.plot(times, curve.target, color=MUTED, linewidth=0.9, dashes=(3.2, 2.2), clip_on=False, zorder=3)
     line = {"color": color, "clip_on": False, "zorder": 4}
-    axes.plot(times, curve.value, linewidth=1.7, solid_capstyle="round", solid_joinstyle="round", **line)
-    if dots:
+    axes.plot(
+        times, curve.value, linewidth=linewidth, solid_capstyle="round", solid_joinstyle="round", **line
+    )
+    if end_dot:
         axes.plot(times[-1], curve.value[-1], "o", markersize=4.4, markeredgecolor="white", **line)
     pad = 0.02 * (curve.v_max - curve.v_min)
     end = times[-1] if len(times) > 1 else 1 / curve.fps
@@ -283,8 +305,8 @@ class _Header:
         anchor = (LEFT / page_width, 1 - (TOP + y + 0.15) / page_height)
         self.figure.legend(
             handles=self._handles(), loc="upper left", bbox_to_anchor=anchor, ncols=5, frameon=False,
-            fontsize=SIZES["legend"], labelcolor=MUTED, handlelength=1.9, columnspacing=1.6, handletextpad=0.5,
-            borderpad=0, borderaxespad=0,
+            fontsize=SIZES["legend"], labelcolor=MUTED, handlelength=1.9, columnspacing=1.6,
+            handletextpad=0.5, borderpad=0, borderaxespad=0,
         )  # fmt: skip
 
     def _handles(self) -> list:

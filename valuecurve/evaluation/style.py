@@ -5,7 +5,8 @@ vision tell apart; a sign and a word say the same. The only typeface is DejaVu S
 matplotlib, so that pictures look alike on every machine.
 """
 
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -73,19 +74,21 @@ def fit_lines(text: str, width: float, measure: Callable[[str], float], lines: i
     """
     words, result = clean_text(text).split(" "), []
     while words and len(result) < lines:
-        count = len(words)
-        while count > 1 and measure(" ".join(words[:count])) > width:
-            count -= 1
+        count = max(1, _longest(words, lambda part: measure(" ".join(part)) <= width))
         result.append(" ".join(words[:count]))
         words = words[count:]
     if words:
         result[-1] += " " + words[0]
-    return [_shorten(line, width, measure, cut=bool(words) and i == len(result) - 1) for i, line in enumerate(result)]
+    last = len(result) - 1
+    return [_shorten(line, width, measure, cut=bool(words) and i == last) for i, line in enumerate(result)]
 
 
 def _shorten(line: str, width: float, measure: Callable[[str], float], cut: bool) -> str:
     if not cut and measure(line) <= width:
         return line
-    while line and measure(line + "…") > width:
-        line = line[:-1]
-    return line.rstrip() + "…"
+    return line[: _longest(line, lambda part: measure(part + "…") <= width)].rstrip() + "…"
+
+
+def _longest(sequence: Sequence, fits: Callable[[Sequence], bool]) -> int:
+    """The largest n for which the first n items fit, by bisection; 0 if not even one does."""
+    return bisect_right(range(1, len(sequence) + 1), 0, key=lambda n: not fits(sequence[:n]))

@@ -1,0 +1,126 @@
+"""Pictures of curves: the right size, every text in its room, and odd episodes drawn too."""
+
+import itertools
+
+import matplotlib
+import numpy as np
+import pytest
+from made_up import curve, frames
+from PIL import Image
+
+from valuecurve.evaluation import Curve, pick_thumbnails, plot_curves, quantiles
+from valuecurve.evaluation.figures import DPI, draw_curves
+from valuecurve.evaluation.style import FAILURE, RC, SUCCESS, clean_text, fit_lines
+
+LONG = (
+    "Pick up the small red cube 🟥 for $5, then \n put it into the second drawer from the top; close it " * 3
+)
+
+
+def texts_of(figure):
+    """The boxes of all texts, in pixels, of the page and of its axes."""
+    figure.canvas.draw()
+    texts = list(figure.texts)
+    for axes in figure.axes:
+        texts += [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
+    shown = [text for text in texts if text.get_text() and text.get_visible()]
+    return [(text.get_text(), text.get_window_extent()) for text in shown]
+
+
+def overlap(a, b):
+    """Whether two boxes share more than a pixel in both directions."""
+    width = min(a.x1, b.x1) - max(a.x0, b.x0)
+    height = min(a.y1, b.y1) - max(a.y0, b.y0)
+    return width > 1 and height > 1
+
+
+def test_six_curves_make_one_picture_1600_pixels_wide(tmp_path):
+    curves = [curve(success=i % 2 == 0) for i in range(6)]
+    path = plot_curves(curves, tmp_path / "new folder" / "curves.png", title="Six episodes")
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG" and image.width == 1600 and 900 < image.height < 1300
+        pixels = np.asarray(image.convert("RGB"))
+    for color in (SUCCESS, FAILURE):
+        rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (pixels == rgb).all(axis=2).sum() > 1000
+    assert [p.name for p in path.parent.iterdir()] == ["curves.png"]  # no temporary file is left
+
+
+@pytest.mark.parametrize("task", ["Open the drawer", LONG, "W" * 200], ids=["short", "long", "one word"])
+def test_no_text_leaves_the_page_or_touches_another(task):
+    curves = [curve(task=task, success=i < 3, failure_kind="something_" * 9, length=60) for i in range(6)]
+    with matplotlib.rc_context(RC):
+        figure = draw_curves(curves, title="A title " * 40)
+        texts = texts_of(figure)
+    page_width, page_height = figure.get_size_inches() * DPI
+    for text, box in texts:
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page_width and box.y1 <= page_height, text
+    for (text, box), (other, other_box) in itertools.combinations(texts, 2):
+        assert not overlap(box, other_box), f"{text!r} touches {other!r}"
+
+
+def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
+    before = dict(matplotlib.rcParams)
+    plot_curves([curve()], tmp_path / "one.png")
+    assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(probabilities=None, target=None, scale_seconds=None),
+        dict(thumbnails=np.zeros((0, 3, 8, 8), np.uint8), thumbnail_frames=[]),
+        dict(length=1),
+        dict(length=2),
+        dict(scale_seconds=0.4),
+        dict(length=900, scale_seconds=9000.0),
+        dict(v_min=-1.0, v_max=1.0, value=np.linspace(-1, 1, 24)),
+    ],
+    ids=["value alone", "no thumbnails", "one frame", "two frames", "tiny scale", "long", "other support"],
+)
+def test_odd_curves_are_drawn(changes, tmp_path):
+    with Image.open(plot_curves([curve(**changes), curve(success=False)], tmp_path / "odd.png")) as image:
+        assert image.width == 1600
+
+
+def test_no_curves_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="at least one curve"):
+        plot_curves([], tmp_path / "none.png")
+
+
+def test_quantiles_move_smoothly_and_stay_in_range():
+    p = np.array([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1.0, 0.0, 0.0]])
+    low, middle, high = quantiles(p, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(middle[0], -0.5)
+    np.testing.assert_allclose([low[0], high[0]], [-0.625, -0.375])  # the bin is half a unit wide
+    np.testing.assert_allclose([low[1], high[1]], [-1.0, 0.0])
+    assert low[2] == -1 and high[2] == pytest.approx(-0.875)
+
+
+def test_curve_says_what_is_wrong_with_it():
+    with pytest.raises(ValueError, match=r"episode 3: target of shape \[2\]"):
+        curve(target=np.zeros(2))
+    with pytest.raises(ValueError, match=r"value\[1\] is not finite"):
+        Curve(0, "task", True, 10, np.array([0.0, np.nan]))
+    with pytest.raises(ValueError, match="thumbnail_frames"):
+        curve(thumbnail_frames=[0])
+
+
+def test_curve_knows_its_outcome_and_seconds():
+    assert curve(success=False).outcome == "Failure: missed grasp"
+    assert curve().outcome == "Success"
+    np.testing.assert_allclose(curve(value=np.full(24, -0.5)).seconds_to_success(), 6.0)
+
+
+def test_thumbnails_come_from_the_middle_of_their_share():
+    thumbnails, indices = pick_thumbnails(frames(10), 5)
+    assert indices.tolist() == [1, 3, 5, 7, 9] and thumbnails.shape == (5, 3, 32, 32)
+    assert pick_thumbnails(frames(2), 5)[1].tolist() == [0, 1]
+
+
+def test_text_is_cleaned_and_fitted():
+    assert clean_text("a\n b\t🤖️") == "a b ▫"
+    assert fit_lines("one two three", 7, len, lines=2) == ["one two", "three"]
+    assert fit_lines("one two three", 7, len) == ["one tw…"]
+    assert fit_lines("", 7, len) == [""]
