@@ -8,6 +8,8 @@ change) is `nan`, and its docstring says when; every other result is finite. Not
 knows a model, or needs torch.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
@@ -101,7 +103,7 @@ def crps(probabilities, targets, v_min: float = -1.0, v_max: float = 0.0) -> flo
 
 
 def calibration_curve(
-    probabilities, targets, levels=CALIBRATION_LEVELS, v_min: float = -1.0, v_max: float = 0.0
+    probabilities, targets, levels: Any = CALIBRATION_LEVELS, v_min: float = -1.0, v_max: float = 0.0
 ) -> np.ndarray:
     """How often the target lies below the predicted quantile of each level; calibrated: equal to `levels`.
 

@@ -1,5 +1,7 @@
 """A made-up curve with frames, for the tests of pictures and videos."""
 
+from typing import Any
+
 import numpy as np
 
 from valuecurve.evaluation import Curve, pick_thumbnails
@@ -21,7 +23,7 @@ def curve(length=24, success=True, **changes):
     distance = bin_centers() - value[:, None]
     p = np.exp(-0.5 * (distance / 0.08) ** 2)
     thumbnails, thumbnail_frames = pick_thumbnails(frames(length), 5)
-    fields = dict(
+    fields: dict[str, Any] = dict(
         episode_index=3,
         task="Push the puck to the goal",
         success=success,

@@ -1,5 +1,7 @@
 """The two baselines on data whose best forecast is known."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,7 @@ def test_constant_smooths_scarce_data_and_keeps_failures_apart():
 def test_elapsed_time_beats_the_constant_on_new_episodes():
     targets, task, _, _, frame = episodes(160, seed=0)
     new_targets, new_task, new_episode, new_success, new_frame = episodes(60, seed=1)
-    of_episodes = dict(episode_index=new_episode, frame_index=new_frame, success=new_success)
+    of_episodes: dict[str, Any] = dict(episode_index=new_episode, frame_index=new_frame, success=new_success)
     constant = np.tile(constant_distribution(targets), (len(new_targets), 1))
     elapsed = ElapsedTime.fit(targets, task, frame).predict(new_task, new_frame)
     np.testing.assert_allclose(elapsed.sum(axis=1), 1)

@@ -182,7 +182,10 @@ def _draw_panel(
         0, y - 0.075, outcome, fontsize=SIZES["outcome"], color=color_of(curve), weight="bold", va="baseline"
     )
     axes = box.axes(0, y, box.width, PLOT)
-    draw_curve(axes, curve)
+    draw_target(axes, curve)
+    draw_value(axes, curve)
+    axes.plot(curve.times[-1], curve.value[-1], "o", markersize=4.4, color=color_of(curve),
+              markeredgecolor="white", clip_on=False, zorder=5)  # fmt: skip
     _style_values(axes, curve, first)
     if curve.scale_seconds is not None:
         _seconds_axis(axes, curve, last)
@@ -191,21 +194,21 @@ def _draw_panel(
         _draw_thumbnails(box, axes, curve, y + PLOT + STRIP_GAP, height.strip)
 
 
-def draw_curve(axes: Axes, curve: Curve, linewidth: float = 1.7, end_dot: bool = True) -> None:
-    """Bands, target and value of one episode into axes whose x is seconds and y value units."""
-    times, color = curve.times, color_of(curve)
-    _draw_band(axes, curve)
+def draw_target(axes: Axes, curve: Curve, linewidth: float = 0.9) -> None:
+    """The target as a dashed line, if it is known, into axes whose x is seconds and y value units."""
     if curve.target is not None:
-        axes.plot(times, curve.target, color=MUTED, linewidth=0.9, dashes=(3.2, 2.2), clip_on=False, zorder=3)
-    line = {"color": color, "clip_on": False, "zorder": 4}
-    axes.plot(
-        times, curve.value, linewidth=linewidth, solid_capstyle="round", solid_joinstyle="round", **line
-    )
-    if end_dot:
-        axes.plot(times[-1], curve.value[-1], "o", markersize=4.4, markeredgecolor="white", **line)
+        axes.plot(curve.times, curve.target, color=MUTED, linewidth=linewidth, dashes=(3.2, 2.2),
+                  clip_on=False, zorder=3)  # fmt: skip
+    end = curve.times[-1] if len(curve) > 1 else 1 / curve.fps
     pad = 0.02 * (curve.v_max - curve.v_min)
-    end = times[-1] if len(times) > 1 else 1 / curve.fps
     axes.set(xlim=(0, end), ylim=(curve.v_min - pad, curve.v_max + pad))
+
+
+def draw_value(axes: Axes, curve: Curve, linewidth: float = 1.7) -> None:
+    """The band and the value into the same axes; `linewidth` in points."""
+    _draw_band(axes, curve)
+    axes.plot(curve.times, curve.value, color=color_of(curve), linewidth=linewidth,
+              solid_capstyle="round", solid_joinstyle="round", clip_on=False, zorder=4)  # fmt: skip
 
 
 def _draw_band(axes: Axes, curve: Curve) -> None:

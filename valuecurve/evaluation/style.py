@@ -9,8 +9,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import matplotlib
+from matplotlib.ft2font import FT2Font
 
 from .curves import Curve
 
@@ -24,7 +26,7 @@ BAND_LEVELS = tuple((0.10 + 0.05 * i, 0.90 - 0.05 * i) for i in range(8))  # nes
 BAND_OPACITY = 0.055  # of each; eight over each other let 64% of the paper through
 BAND_SMOOTHING = 0.15  # seconds, of the drawn quantiles: a forecast with two peaks makes them jump
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "text.color": INK,
     "text.parse_math": False,  # a task may hold "$"
@@ -57,7 +59,7 @@ def font_file(bold: bool = False) -> Path:
 
 @cache
 def _glyphs() -> frozenset[int]:
-    return frozenset(matplotlib.ft2font.FT2Font(str(font_file())).get_charmap())
+    return frozenset(FT2Font(str(font_file())).get_charmap())
 
 
 def clean_text(text: str) -> str:
@@ -86,7 +88,7 @@ def fit_lines(text: str, width: float, measure: Callable[[str], float], lines: i
 def _shorten(line: str, width: float, measure: Callable[[str], float], cut: bool) -> str:
     if not cut and measure(line) <= width:
         return line
-    return line[: _longest(line, lambda part: measure(part + "…") <= width)].rstrip() + "…"
+    return line[: _longest(line, lambda part: measure(f"{part}…") <= width)].rstrip() + "…"
 
 
 def _longest(sequence: Sequence, fits: Callable[[Sequence], bool]) -> int:

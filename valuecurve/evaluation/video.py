@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from .curves import Curve
-from .figures import draw_curve
+from .figures import draw_target, draw_value
 from .style import HAIRLINE, INK, MUTED, PAPER, RC, color_of, fit_lines, font_file, outcome_text
 
 VIEW_HEIGHT, WIDEST = 384, 1280  # pixels: a camera's height, lowered where all of them would be too wide
@@ -219,19 +219,16 @@ def _draw_panels(curve: Curve, width: int, height: int) -> tuple[Image.Image, Im
         axes = figure.add_axes(
             (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         )
-        if curve.target is not None:
-            axes.plot(curve.times, curve.target, color=MUTED, linewidth=1.2, dashes=(3.2, 2.2), clip_on=False)
+        draw_target(axes, curve, linewidth=1.2)
         _style_panel(axes, curve)
         empty = _image(canvas)
-        draw_curve(axes, curve, linewidth=2.1, end_dot=False)
+        draw_value(axes, curve, linewidth=2.1)
         places = axes.transData.transform(np.column_stack([curve.times, curve.value]))
         return empty, _image(canvas), np.column_stack([places[:, 0], height - places[:, 1]])
 
 
 def _style_panel(axes: Axes, curve: Curve) -> None:
     span = curve.v_max - curve.v_min
-    end = curve.times[-1] if len(curve) > 1 else 1 / curve.fps
-    axes.set(xlim=(0, end), ylim=(curve.v_min - 0.02 * span, curve.v_max + 0.02 * span))
     axes.set_yticks([curve.v_min, curve.v_min + span / 2, curve.v_max])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
@@ -241,7 +238,7 @@ def _style_panel(axes: Axes, curve: Curve) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     if curve.scale_seconds:
-        seconds = MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, curve.scale_seconds * span)
+        seconds = np.array(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, curve.scale_seconds * span))
         for second in seconds[(seconds >= 0) & (seconds <= curve.scale_seconds * span)]:
             y = curve.v_max - second / curve.scale_seconds
             axes.annotate(f"{second:g} s", (1, y), (6, 0), xycoords=axes.get_yaxis_transform(),
