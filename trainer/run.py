@@ -1,7 +1,7 @@
 """Trains a value model:  accelerate launch trainer/run.py --config trainer/recipes/value_tiny.yaml [--any.key value]
 
-    --resume            continue the run in training.output_dir from its last complete checkpoint
-    --data.dataset X    and every other key of the recipe can be overridden in this way
+--resume            continue the run in training.output_dir from its last complete checkpoint
+--data.dataset X    and every other key of the recipe can be overridden in this way
 """
 
 import argparse
@@ -12,8 +12,12 @@ from valuecurve.training import ConfigError, load_config, train
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", required=True, help="a recipe, for example trainer/recipes/value_tiny.yaml")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", required=True, help="a recipe, for example trainer/recipes/value_tiny.yaml"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in training.output_dir")
     options, overrides = parser.parse_known_args(argv)
     try:

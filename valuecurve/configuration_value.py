@@ -78,7 +78,9 @@ class ValueConfig(PretrainedConfig):
     ):
         self.vision_config = _sub_config(vision_config, "siglip_vision_model")
         if hasattr(self.vision_config, "vision_use_head"):
-            self.vision_config.vision_use_head = False  # the pooling head is not used: it would never be trained
+            self.vision_config.vision_use_head = (
+                False  # the pooling head is not used: it would never be trained
+            )
         self.text_config = _sub_config(text_config, "gemma3_text")
         self.num_bins = num_bins
         self.v_min = v_min
@@ -89,7 +91,8 @@ class ValueConfig(PretrainedConfig):
         self.head = head
         self.head_depth = head_depth
         self.target = target
-        self.target_sigma = 0.75 * (v_max - v_min) / (num_bins - 1) if target_sigma is None else target_sigma
+        bin_width = (v_max - v_min) / max(num_bins - 1, 1)
+        self.target_sigma = 0.75 * bin_width if target_sigma is None else target_sigma
         self.vision_tokens_per_image = vision_tokens_per_image or _grid_tokens(self.vision_config)
         self.image_token_id = image_token_id
         self.value_token_id = value_token_id
@@ -115,7 +118,9 @@ class ValueConfig(PretrainedConfig):
                 "it needs at least 2 bins and v_min < v_max."
             )
         if math.isqrt(self.vision_tokens_per_image) ** 2 != self.vision_tokens_per_image:
-            raise ValueError(f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number.")
+            raise ValueError(
+                f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number."
+            )
 
 
 def _sub_config(config, default_type):

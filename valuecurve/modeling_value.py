@@ -89,7 +89,9 @@ def build_projector(config: ValueConfig) -> nn.Module:
     vision_width, text_width = _width(config.vision_config), config.text_config.hidden_size
     if config.projector == "linear":
         return nn.Linear(vision_width, text_width)
-    return nn.Sequential(nn.Linear(vision_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width))
+    return nn.Sequential(
+        nn.Linear(vision_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width)
+    )
 
 
 def build_head(config: ValueConfig) -> nn.Module:
@@ -194,6 +196,8 @@ class ValueModel(ValuePreTrainedModel):
         value_config = ValueConfig(
             vision_config=vision_model.config, text_config=language_model.config, **(config or {})
         )
+        for part in (value_config.vision_config, value_config.text_config):
+            part._name_or_path = ""  # may be a folder of this machine
         with torch.device("meta"):
             model = cls(value_config)
         model.to_empty(device="cpu")
@@ -244,7 +248,9 @@ class ValueModel(ValuePreTrainedModel):
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """uint8 `[I, 3, H, W]` to embeddings `[I, P, D]` in the space of the text backbone."""
         if pixel_values.dtype != torch.uint8:
-            raise ValueError(f"pixel_values must be uint8 in 0…255, got {pixel_values.dtype}; ValueProcessor makes them.")
+            raise ValueError(
+                f"pixel_values must be uint8 in 0…255, got {pixel_values.dtype}; ValueProcessor makes them."
+            )
         mean = torch.tensor(self.config.image_mean, device=pixel_values.device)[:, None, None]
         std = torch.tensor(self.config.image_std, device=pixel_values.device)[:, None, None]
         pixels = ((pixel_values.float() / 255 - mean) / std).to(self.vision_tower.dtype)
@@ -400,7 +406,9 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
         }
         if not past:
             types = kwargs.get("token_type_ids")
-            if types is not None and types.shape[1] < input_ids.shape[1]:  # without a cache the answer grows here
+            if (
+                types is not None and types.shape[1] < input_ids.shape[1]
+            ):  # without a cache the answer grows here
                 types = F.pad(types, (0, input_ids.shape[1] - types.shape[1]), value=1)
             inputs |= {"pixel_values": kwargs.get("pixel_values"), "token_type_ids": types}
         return inputs

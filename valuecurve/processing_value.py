@@ -120,13 +120,22 @@ class ValueProcessor(ProcessorMixin):
     def _token_id(self, token: str) -> int:
         token_id = self.tokenizer.convert_tokens_to_ids(token)
         if token_id is None or token_id == self.tokenizer.unk_token_id:
-            raise ValueError(f"the tokenizer has no token {token!r}: name one of its reserved tokens instead.")
+            raise ValueError(
+                f"the tokenizer has no token {token!r}: name one of its reserved tokens instead."
+            )
         return token_id
 
     # --- in ------------------------------------------------------------------------------------------
 
     def __call__(
-        self, images=None, task=None, state=None, question=None, answer=None, dataset=None, return_tensors="pt"
+        self,
+        images=None,
+        task=None,
+        state=None,
+        question=None,
+        answer=None,
+        dataset=None,
+        return_tensors="pt",
     ) -> BatchFeature:
         """One batch of robot frames (`task`, `state`) or of questions (`question`, `answer`).
 
@@ -148,7 +157,9 @@ class ValueProcessor(ProcessorMixin):
         """
         if (task is None) == (question is None):
             raise ValueError("give either `task` (robot frames) or `question` (questions about images).")
-        texts = [task] if isinstance(task, str) else [question] if isinstance(question, str) else task or question
+        texts = (
+            [task] if isinstance(task, str) else [question] if isinstance(question, str) else task or question
+        )
         rows = self._rows_of_images(images, len(texts))
         answers = [answer] if isinstance(answer, str) else answer
         if task is not None:
@@ -175,7 +186,10 @@ class ValueProcessor(ProcessorMixin):
         bins = self.discretise_state(state, dataset)
         if len(bins) != len(tasks):
             raise ValueError(f"{len(tasks)} tasks but {len(bins)} states: give one state for every task.")
-        return [f"Task: {task}, State: {' '.join(map(str, row))};" for task, row in zip(tasks, bins.tolist(), strict=True)]
+        return [
+            f"Task: {task}, State: {' '.join(map(str, row))};"
+            for task, row in zip(tasks, bins.tolist(), strict=True)
+        ]
 
     def discretise_state(self, state, dataset: str | None = None) -> np.ndarray:
         """State `[N, D]` in the robot's own units to bin numbers `[N, D]` in 0 … 255."""
@@ -238,7 +252,9 @@ class ValueProcessor(ProcessorMixin):
         answered = (column >= prefix_end[:, None]) & (column < row_end[:, None])
         batch = {
             "input_ids": torch.from_numpy(ids),
-            "attention_mask": torch.from_numpy(((column >= 0) & (column < row_end[:, None])).astype(np.int64)),
+            "attention_mask": torch.from_numpy(
+                ((column >= 0) & (column < row_end[:, None])).astype(np.int64)
+            ),
             "token_type_ids": torch.from_numpy(answered.astype(np.int64)),
         }
         if answers is not None:

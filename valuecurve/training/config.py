@@ -24,15 +24,21 @@ class ConfigError(ValueError):
 @dataclass
 class DataConfig:
     dataset: str = field(default="", metadata={"help": "LeRobot dataset folder (v3.0 or v2.1)."})
-    outcome_column: str | None = field(default=None, metadata={"help": "Column that holds success; default: found."})
-    assume_outcome: str | None = field(default=None, metadata={"help": "'success' or 'failure' for all episodes."})
+    outcome_column: str | None = field(
+        default=None, metadata={"help": "Column that holds success; default: found."}
+    )
+    assume_outcome: str | None = field(
+        default=None, metadata={"help": "'success' or 'failure' for all episodes."}
+    )
     cameras: list[str] | None = field(default=None, metadata={"help": "Camera names to use; default: all."})
     use_state: bool = field(default=True, metadata={"help": "Put the binned state into the prompt."})
     scale: str | float = field(default="task_max", metadata={"help": "'task_max', 'episode', or steps."})
     fail: str = field(default="floor", metadata={"help": "'floor' or 'penalty' for failed episodes."})
     fail_penalty: float = field(default=0.0, metadata={"help": "Steps, for fail: penalty."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the 8:1:1 split by episode."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where frame stores live; default: user cache."})
+    cache_dir: str | None = field(
+        default=None, metadata={"help": "Where frame stores live; default: user cache."}
+    )
 
 
 @dataclass
@@ -55,14 +61,26 @@ class ValueTrainingArguments(TrainingArguments):
     output_dir: str | None = field(default="outputs/value", metadata={"help": "Folder of the run."})
     ema_decay: float = field(default=0.0, metadata={"help": "EMA of the weights, kept in float32; 0 is off."})
     state_dropout: float = field(default=0.0, metadata={"help": "Share of training rows without state."})
-    random_shift: int = field(default=0, metadata={"help": "Random image shift in pixels (Kostrikov et al. 2020)."})
-    max_validation_frames: int = field(default=4096, metadata={"help": "Validation frames used, evenly spaced."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Rows are frame numbers: keep them."})
-    report_to: str | list[str] | None = field(default="none", metadata={"help": "wandb, trackio, tensorboard."})
+    random_shift: int = field(
+        default=0, metadata={"help": "Random image shift in pixels (Kostrikov et al. 2020)."}
+    )
+    max_validation_frames: int = field(
+        default=4096, metadata={"help": "Validation frames used, evenly spaced."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Rows are frame numbers: keep them."}
+    )
+    report_to: str | list[str] | None = field(
+        default="none", metadata={"help": "wandb, trackio, tensorboard."}
+    )
     eval_strategy: str = field(default="steps", metadata={"help": "When to validate."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept (last and best)."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Export the best by validation loss."})
-    metric_for_best_model: str | None = field(default="loss", metadata={"help": "Chooses the best checkpoint."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Export the best by validation loss."}
+    )
+    metric_for_best_model: str | None = field(
+        default="loss", metadata={"help": "Chooses the best checkpoint."}
+    )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss must be seen."})
 
@@ -76,7 +94,11 @@ class RunConfig:
     def resolved(self) -> dict[str, Any]:
         """Everything as plain values, defaults included; what `config.yaml` of a run holds."""
         training = {k: v for k, v in self.training.to_dict().items() if not k.startswith("_")}
-        return {"data": dataclasses.asdict(self.data), "model": dataclasses.asdict(self.model), "training": training}
+        return {
+            "data": dataclasses.asdict(self.data),
+            "model": dataclasses.asdict(self.model),
+            "training": training,
+        }
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
@@ -87,7 +109,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     """
     path = Path(path)
     if not path.is_file():
-        raise ConfigError(f"no recipe at {path}. Recipes are YAML files, for example trainer/recipes/value_tiny.yaml.")
+        raise ConfigError(
+            f"no recipe at {path}. Recipes are YAML files, for example trainer/recipes/value_tiny.yaml."
+        )
     raw = yaml.safe_load(path.read_text()) or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a recipe is a mapping with the sections data, model and training.")
@@ -113,7 +137,9 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
     while rest:
         head = rest.pop(0)
         if not head.startswith("--"):
-            raise ConfigError(f"cannot read the argument {head!r}: overrides look like --training.max_steps 10.")
+            raise ConfigError(
+                f"cannot read the argument {head!r}: overrides look like --training.max_steps 10."
+            )
         key, equals, value = head[2:].partition("=")
         if not equals:
             if not rest:
@@ -149,7 +175,11 @@ def _check_keys(section: dict, known: list[str], name: str, where: str) -> None:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
             dotted = f"{name}.{key}" if name else str(key)
-            hint = f"Did you mean {f'{name}.' if name else ''}{near[0]}?" if near else f"Known: {', '.join(known)}."
+            hint = (
+                f"Did you mean {f'{name}.' if name else ''}{near[0]}?"
+                if near
+                else f"Known: {', '.join(known)}."
+            )
             raise ConfigError(f"{where}: unknown key {dotted!r}. {hint}")
 
 

@@ -64,10 +64,15 @@ class RobotData:
     def state_statistics(self) -> dict[str, list[float]]:
         """1% and 99% quantiles of every state dimension over the training split."""
         states = self.dataset.states[self.rows("train")]
-        return {"q01": np.quantile(states, 0.01, axis=0).tolist(), "q99": np.quantile(states, 0.99, axis=0).tolist()}
+        return {
+            "q01": np.quantile(states, 0.01, axis=0).tolist(),
+            "q99": np.quantile(states, 0.99, axis=0).tolist(),
+        }
 
     def frame_store(self, image_size: int, resample: str, cache_dir: str | None) -> FrameStore:
-        return build_frame_store(self.dataset, image_size, resample, cameras=self.cameras, cache_dir=cache_dir)
+        return build_frame_store(
+            self.dataset, image_size, resample, cameras=self.cameras, cache_dir=cache_dir
+        )
 
     @property
     def camera_names(self) -> list[str]:
@@ -155,7 +160,9 @@ def tokenize_frames(dataset: EpisodeDataset, processor: ValueProcessor, chunk: i
     """Prompts with state of every frame of a dataset, tokenised once."""
     tasks = np.array(dataset.tasks, dtype=object)[dataset.task_index]
     parts = [
-        processor.tokenize(processor.robot_prompts(tasks[i : i + chunk], dataset.states[i : i + chunk], dataset.key))
+        processor.tokenize(
+            processor.robot_prompts(tasks[i : i + chunk], dataset.states[i : i + chunk], dataset.key)
+        )
         for i in range(0, len(tasks), chunk)
     ]
     return TokenRows.concatenate(parts)

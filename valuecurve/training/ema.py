@@ -20,7 +20,9 @@ class EMA:
             raise ValueError(f"ema_decay must be between 0 and 1, got {decay}.")
         self.decay = decay
         self.updates = 0
-        self.averages = {n: p.detach().float().clone() for n, p in model.named_parameters() if p.requires_grad}
+        self.averages = {
+            n: p.detach().float().clone() for n, p in model.named_parameters() if p.requires_grad
+        }
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -44,7 +46,9 @@ class EMA:
         _copy(self.averages, model)
 
     def save(self, path: str | Path) -> None:
-        save_file({n: t.cpu().contiguous() for n, t in self.averages.items()}, path, {"updates": str(self.updates)})
+        save_file(
+            {n: t.cpu().contiguous() for n, t in self.averages.items()}, path, {"updates": str(self.updates)}
+        )
 
     def load(self, path: str | Path) -> None:
         """Continues from a saved average.
@@ -59,7 +63,9 @@ class EMA:
         saved = load_file(path)
         if saved.keys() != self.averages.keys():
             different = sorted(saved.keys() ^ self.averages.keys())
-            raise ValueError(f"{path} holds other parameters than the model: {different[:3]} ({len(different)}).")
+            raise ValueError(
+                f"{path} holds other parameters than the model: {different[:3]} ({len(different)})."
+            )
         for name, average in self.averages.items():
             average.copy_(saved[name])
         with safe_open(path, "pt") as file:

@@ -38,7 +38,9 @@ def train(config: RunConfig, resume: bool = False) -> Run:
     args = config.training
     output = Path(args.output_dir)
     if not resume and last_checkpoint(output):
-        raise ValueError(f"{output} already holds a run: continue it with --resume, or choose another output_dir.")
+        raise ValueError(
+            f"{output} already holds a run: continue it with --resume, or choose another output_dir."
+        )
     set_seed(args.seed)
     data = RobotData.prepare(config.data)
     model, processor = build_model(config.model, data)

@@ -132,7 +132,9 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     whose writer was killed. Such a checkpoint is skipped, with a warning.
     """
     folders = Path(output_dir).glob(f"{PREFIX_CHECKPOINT_DIR}-*")
-    numbered = sorted((int(f.name.rsplit("-", 1)[1]), f) for f in folders if f.name.rsplit("-", 1)[1].isdigit())
+    numbered = sorted(
+        (int(f.name.rsplit("-", 1)[1]), f) for f in folders if f.name.rsplit("-", 1)[1].isdigit()
+    )
     for step, folder in reversed(numbered):
         try:
             if json.loads((folder / STATE_FILE).read_text())["global_step"] == step:

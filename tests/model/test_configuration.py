@@ -1,0 +1,34 @@
+"""Choices of the configuration: kept through a save, checked with a suggestion."""
+
+import pytest
+
+from tests.model.conftest import make_config
+from valuecurve import ValueConfig
+
+
+def test_a_configuration_survives_saving(tokenizer, tmp_path):
+    config = make_config(tokenizer, num_bins=51, head_depth=3, target="two_hot")
+    config.save_pretrained(tmp_path)
+    loaded = ValueConfig.from_pretrained(tmp_path)
+    assert loaded.to_dict() == config.to_dict()
+    assert loaded.vision_config.patch_size == 8 and loaded.text_config.sliding_window == 8
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"readout": "value_tokn"}, "Did you mean 'value_token'"),
+        ({"projector": "perceiver"}, "Choices: mlp, linear"),
+        ({"num_bins": 1}, "at least 2 bins"),
+        ({"v_min": 0.0, "v_max": -1.0}, "v_min < v_max"),
+        ({"vision_tokens_per_image": 5}, "not a square number"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_suggestion(tokenizer, fields, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(tokenizer, **fields)
+
+
+def test_sigma_defaults_to_three_quarters_of_a_bin(tokenizer):
+    assert make_config(tokenizer).target_sigma == pytest.approx(0.00375)
+    assert make_config(tokenizer, num_bins=11).target_sigma == pytest.approx(0.075)

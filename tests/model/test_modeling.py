@@ -1,0 +1,385 @@
+"""The invariants of the model contract (DESIGN: model contract), on a tiny model of the real classes."""
+
+import copy
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from transformers import (
+    AutoModel,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    SiglipConfig,
+    SiglipModel,
+    SiglipVisionConfig,
+)
+from transformers import SiglipVisionModel as SiglipVision
+
+from tests.model.conftest import TASKS, TEXT, VISION, make_config
+from valuecurve import ValueConfig, ValueForConditionalGeneration, ValueModel
+from valuecurve.modeling_value import hl_gauss, one_hot, prefix_mask, support, two_hot
+
+
+def pad(batch: dict, left: int, right: int) -> dict:
+    """The same rows with more padding, filled with an arbitrary real token."""
+    fill = {"input_ids": 7, "attention_mask": 0, "token_type_ids": 0}
+    return dict(batch) | {
+        name: torch.nn.functional.pad(batch[name], (left, right), value=value) for name, value in fill.items()
+    }
+
+
+def test_a_value_does_not_depend_on_the_batch(model, processor, frames, batch):
+    together = model(**batch).value
+    states = [[0.5, 0.0, 5.0], [0.0, 1.0, 5.0], [0.1, 0.2, 5.0]]
+    alone = [
+        model(**processor(images=[frames[i]], task=[TASKS[i % 2]], state=[states[i]])).value for i in range(3)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 5), (5, 0), (3, 40)])
+def test_a_value_does_not_depend_on_padding(model, batch, left, right):
+    torch.testing.assert_close(
+        model(**pad(batch, left, right)).value, model(**batch).value, rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("readout", ["value_token", "last_token"])
+@pytest.mark.parametrize("attention", ["bidirectional", "causal"])
+def test_padding_independence_holds_for_every_readout_and_attention(tokenizer, batch, readout, attention):
+    model = ValueModel(make_config(tokenizer, readout=readout, attention=attention)).eval()
+    torch.testing.assert_close(model(**pad(batch, 4, 9)).value, model(**batch).value, rtol=0, atol=1e-5)
+
+
+def test_eager_and_sdpa_attention_agree(model, batch):
+    eager = copy.deepcopy(model)
+    eager.set_attn_implementation("eager")
+    torch.testing.assert_close(eager(**batch).value, model(**batch).value, rtol=0, atol=1e-5)
+
+
+def test_cameras_are_ordered_by_name_not_by_position(model, processor, frames):
+    row = frames[0]
+    turned = dict(reversed(row.items()))
+    one, two = (processor(images=[r], task=[TASKS[0]]) for r in (row, turned))
+    assert list(row) != list(turned)
+    assert torch.equal(one["pixel_values"], two["pixel_values"])
+    assert torch.equal(model(**one).value, model(**two).value)
+
+
+def test_sliding_window_layers_see_the_whole_prefix(tokenizer, model):
+    """The first token changes the value, though it is further away than the sliding window in every layer."""
+    text = TEXT | {"layer_types": ["sliding_attention"] * 3, "vocab_size": len(tokenizer)}
+    sliding = ValueModel(make_config(tokenizer, text_config=text)).eval()
+    ids = torch.full((1, 60), 20)
+    ids[0, -1] = sliding.config.value_token_id
+    other = ids.clone()
+    other[0, 0] = 21
+    mask = prefix_mask(torch.ones_like(ids), torch.zeros_like(ids), "bidirectional")
+    assert mask.all()
+    # one layer is enough to reach the first token: with a window of 8, three layers would reach 24 back
+    assert (sliding(input_ids=ids).logits - sliding(input_ids=other).logits).abs().max() > 1e-6
+
+
+def test_prefix_is_bidirectional_and_answers_are_causal():
+    types = torch.tensor([[0, 0, 1, 1, 0]])
+    attention = torch.tensor([[1, 1, 1, 1, 0]])
+    seen = prefix_mask(attention, types, "bidirectional")[0, 0].int().tolist()
+    assert seen == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    causal = prefix_mask(attention, types, "causal")[0, 0].int().tolist()
+    assert causal[0] == [1, 0, 0, 0, 0]
+
+
+def test_answers_do_not_change_the_value(model, processor, frames):
+    """Tokens of an answer come after the value token and are invisible to it."""
+    batch = processor(images=frames, task=TASKS[:1] * 3)
+    answered = pad(batch, 0, 4)
+    answered["attention_mask"][:, -4:] = 1
+    answered["token_type_ids"][:, -4:] = 1
+    torch.testing.assert_close(model(**answered).value, model(**batch).value, rtol=0, atol=1e-5)
+
+
+def test_every_trainable_parameter_changes_after_a_step(tokenizer, batch):
+    model = ValueModel(make_config(tokenizer)).train()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels[:, -2:] = batch["input_ids"][:, -2:]
+    loss = model(**batch, value_targets=torch.tensor([-0.5, -0.2, -1.0]), labels=labels).loss
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    loss.backward()
+    optimizer.step()
+    unchanged = [name for name, p in model.named_parameters() if torch.equal(p, before[name])]
+    # a key's bias adds the same number to all scores of a query, which softmax ignores
+    assert [name for name in unchanged if not name.endswith("k_proj.bias")] == []
+
+
+def test_frozen_parameters_get_no_gradient_and_the_others_do(tokenizer, batch):
+    model = ValueModel(make_config(tokenizer, freeze_vision=True, freeze_embeddings=True)).train()
+    model(**batch, value_targets=torch.tensor([-0.5, -0.2, -1.0])).loss.backward()
+    for name, parameter in model.named_parameters():
+        frozen = name.startswith("vision_tower.") or name in (
+            "text_model.embed_tokens.weight",
+            "lm_head.weight",
+        )
+        assert (parameter.grad is None) == frozen, name
+
+
+def test_rows_without_target_do_not_count(model, batch):
+    targets = torch.tensor([-0.5, float("nan"), -1.0])
+    every = model(**batch, value_targets=torch.tensor([-0.5, -0.3, -1.0]))
+    some = model(**batch, value_targets=targets)
+    rows = [model.value_loss(every.logits[i : i + 1], targets[i : i + 1]) for i in (0, 2)]
+    torch.testing.assert_close(some.value_loss, sum(rows) / 2)
+    assert model(**batch, value_targets=torch.full((3,), float("nan"))).value_loss == 0
+
+
+def test_no_full_vocabulary_logits_outside_answer_tokens(model, batch):
+    shapes = []
+    model.lm_head.register_forward_hook(lambda module, args, output: shapes.append(tuple(output.shape)))
+    labels = torch.full_like(batch["input_ids"], -100)
+    labels[0, -3:] = 11
+    model(**batch, labels=labels)
+    assert shapes == [(3, model.config.text_config.vocab_size)]
+
+
+def test_the_language_head_is_tied_to_the_embeddings(model, tmp_path):
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    model.save_pretrained(tmp_path)
+    assert ValueModel.from_pretrained(tmp_path).lm_head.weight.data_ptr() != 0
+    loaded = ValueModel.from_pretrained(tmp_path)
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
+
+
+def test_generation_with_and_without_cache_agree(model, processor, frames, tmp_path):
+    model.save_pretrained(tmp_path)
+    talker = ValueForConditionalGeneration.from_pretrained(tmp_path).eval()
+    batch = processor(images=frames, question=["push?", "is the drawer open or closed?", "no"])
+    options = {"max_new_tokens": 20, "do_sample": False}
+    with_cache = talker.generate(**batch, **options)
+    without = talker.generate(**batch, **options, use_cache=False)
+    assert torch.equal(with_cache, without)
+    assert len(set(with_cache[:, -20:].flatten().tolist())) > 1
+
+
+def test_generation_does_not_depend_on_the_batch(model, processor, frames, tmp_path):
+    model.save_pretrained(tmp_path)
+    talker = ValueForConditionalGeneration.from_pretrained(tmp_path).eval()
+    questions = ["push?", "is the drawer open or closed?"]
+    options = {"max_new_tokens": 8, "do_sample": False}
+    together = talker.generate(**processor(images=frames[:2], question=questions), **options)
+    alone = talker.generate(**processor(images=frames[:1], question=questions[:1]), **options)
+    assert together[0, -8:].tolist() == alone[0, -8:].tolist()
+
+
+def test_image_count_and_pixel_type_are_checked(model, batch):
+    with pytest.raises(ValueError, match="80 image tokens, but 4 images of 16"):
+        model(**dict(batch) | {"pixel_values": batch["pixel_values"][:4]})
+    with pytest.raises(ValueError, match="pixel_values must be uint8"):
+        model(**dict(batch) | {"pixel_values": batch["pixel_values"].float()})
+
+
+def test_pooled_vision_tokens_change_the_prefix_length(tokenizer):
+    model = ValueModel(make_config(tokenizer, vision_tokens_per_image=4)).eval()
+    assert model(**model.dummy_inputs).value.shape == (2,)
+    assert model.dummy_inputs["input_ids"].shape == (2, 4 + 5)
+
+
+# --- saving and loading ------------------------------------------------------------------------------------
+
+STRANGER = """
+    import sys
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+    try:
+        import valuecurve
+        sys.exit("valuecurve must not be importable here")
+    except ModuleNotFoundError:
+        pass
+    folder = sys.argv[1]
+    assert AutoConfig.from_pretrained(folder, trust_remote_code=True).model_type == "valuecurve"
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
+    processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    talker = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+    assert type(talker).__name__ == "ValueForConditionalGeneration"
+    data = torch.load(folder + "/case.pt", weights_only=False)
+    batch = processor(images=data["frames"], task=data["tasks"], state=data["states"])
+    assert all(torch.equal(batch[name], data["batch"][name]) for name in data["batch"])
+    values = model(**batch).value
+    seconds = processor.decode_values(values, data["tasks"])["seconds"]
+    torch.save({"values": values.detach(), "seconds": seconds}, folder + "/answer.pt")
+"""
+
+
+def test_a_stranger_without_the_package_gets_bit_identical_values(model, processor, frames, tmp_path):
+    tasks, states = [TASKS[0], TASKS[1], TASKS[0]], [[0.5, 0.0, 5.0], [0.0, 1.0, 5.0], [0.1, 0.2, 5.0]]
+    batch = processor(images=frames, task=tasks, state=states)
+    values = model(**batch).value
+    folder = tmp_path / "checkpoint"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    case = {"frames": frames, "tasks": tasks, "states": states, "batch": dict(batch)}
+    torch.save(case, folder / "case.pt")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    # the environment has the package installed in editable mode: hide it
+    hide = "import sys\nsys.modules['valuecurve'] = None\n"
+    script = hide + textwrap.dedent(STRANGER)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = torch.load(folder / "answer.pt", weights_only=False)
+    assert torch.equal(answer["values"], values)
+    assert answer["seconds"] == pytest.approx(processor.decode_values(values, tasks)["seconds"])
+
+
+def test_with_the_package_imported_no_remote_code_is_needed(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    assert type(AutoModel.from_pretrained(tmp_path)) is ValueModel
+
+
+def test_the_first_save_carries_all_the_code(model, processor, tmp_path):
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {
+        "configuration_value.py",
+        "modeling_value.py",
+        "processing_value.py",
+        "model.safetensors",
+    } <= names
+    assert {"AutoConfig", "AutoModel", "AutoModelForImageTextToText", "AutoProcessor"} == set(
+        model.config.auto_map
+    )
+
+
+# --- backbones -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backbones(tmp_path, tokenizer):
+    """Small checkpoints in the classes' own formats: full SigLIP, SigLIP's vision model, Gemma 3 causal LM."""
+    torch.manual_seed(1)
+    vision = {key: value for key, value in VISION.items() if key != "model_type"}
+    text = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+    SiglipModel(
+        SiglipConfig(text_config=text | {"num_attention_heads": 2}, vision_config=vision)
+    ).save_pretrained(tmp_path / "siglip")
+    full = SiglipModel.from_pretrained(tmp_path / "siglip")
+    SiglipVision(SiglipVisionConfig(**vision)).save_pretrained(tmp_path / "vision")
+    gemma = {key: value for key, value in TEXT.items() if key != "model_type"} | {
+        "vocab_size": len(tokenizer)
+    }
+    language = Gemma3ForCausalLM(Gemma3TextConfig(**gemma))
+    language.save_pretrained(tmp_path / "gemma")
+    return tmp_path, full, language
+
+
+@pytest.mark.parametrize("vision", ["siglip", "vision"])
+def test_from_backbones_loads_both_halves(backbones, tokenizer, batch, vision, tmp_path):
+    folder, full, language = backbones
+    ids = make_config(tokenizer)
+    model = ValueModel.from_backbones(
+        str(folder / vision),
+        str(folder / "gemma"),
+        {"image_token_id": ids.image_token_id, "value_token_id": ids.value_token_id},
+    ).eval()
+    expected = full.vision_model if vision == "siglip" else SiglipVision.from_pretrained(folder / "vision")
+    pixels = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(
+        model.vision_tower(pixel_values=pixels).last_hidden_state,
+        expected(pixel_values=pixels).last_hidden_state,
+    )
+    ids_ = torch.arange(10, 20)[None]
+    torch.testing.assert_close(
+        model.text_model(input_ids=ids_).last_hidden_state, language.model(input_ids=ids_).last_hidden_state
+    )
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+    value = model(**batch).value
+    model.save_pretrained(tmp_path / "value")
+    assert torch.equal(ValueModel.from_pretrained(tmp_path / "value").eval()(**batch).value, value)
+    assert str(folder) not in (tmp_path / "value" / "config.json").read_text()
+
+
+SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
+GEMMA_270M = {
+    "hidden_size": 640,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 18,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "vocab_size": 262144,
+}
+
+
+@pytest.mark.parametrize(("image_size", "tokens"), [(224, 256), (384, 729)])
+def test_real_sizes_have_the_parameters_of_their_parts(image_size, tokens):
+    """SigLIP-SO400M/14 and Gemma-3-270M, built without memory, against counts worked out by hand."""
+    vision = {"model_type": "siglip_vision_model", "image_size": image_size, "patch_size": 14} | SO400M
+    config = ValueConfig(vision_config=vision, text_config={"model_type": "gemma3_text"} | GEMMA_270M)
+    assert config.vision_tokens_per_image == tokens
+    with torch.device("meta"):
+        model = ValueModel(config)
+    h, m, layers = 1152, 4304, 27
+    layer = 4 * (h * h + h) + (h * m + m) + (m * h + h) + 4 * h  # attention, MLP, two layer norms
+    vision_count = (3 * 14 * 14 * h + h) + tokens * h + layers * layer + 2 * h
+    d, f, v = 640, 2048, 262144
+    block = (
+        d * 4 * 256 * 2 + 2 * d * 256 + 2 * 256 + 3 * d * f + 4 * d
+    )  # q, o; k, v; q/k norms; MLP; four norms
+    text_count = v * d + 18 * block + d
+    projector = (h * h + h) + (h * d + d)
+    head = 2 * (d * d + d) + (d * 201 + 201)
+    parts = {
+        "vision_tower": vision_count,
+        "text_model": text_count,
+        "projector": projector,
+        "value_head": head,
+    }
+    for name, expected in parts.items():
+        assert sum(p.numel() for p in getattr(model, name).parameters()) == expected, name
+    assert sum(p.numel() for p in model.parameters()) == sum(parts.values()) + d  # the value token
+
+
+# --- distributions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def five(tokenizer):
+    return support(make_config(tokenizer, num_bins=5))
+
+
+def test_support_is_the_same_for_labels_and_readout(model):
+    centers = support(model.config)
+    assert centers[0] == -1 and centers[-1] == 0 and len(centers) == 201
+    torch.testing.assert_close(centers[1:] - centers[:-1], torch.full((200,), 0.005), atol=1e-6, rtol=0)
+
+
+def test_one_hot_table(five):
+    values = torch.tensor([-7.0, -1.0, -0.76, -0.375, 0.0, 0.3])  # below, on, near, tie (upper), on, above
+    assert one_hot(values, five).argmax(-1).tolist() == [0, 0, 1, 3, 4, 4]
+
+
+def test_two_hot_table_and_mean(five):
+    values = torch.tensor([-2.0, -0.75, -0.7, 0.5])
+    expected = [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0.8, 0.2, 0, 0], [0, 0, 0, 0, 1]]
+    torch.testing.assert_close(two_hot(values, five), torch.tensor(expected))
+    inside = torch.linspace(-1, 0, 37)
+    torch.testing.assert_close(two_hot(inside, five) @ five, inside, atol=1e-6, rtol=0)
+
+
+def test_hl_gauss_is_the_mass_of_a_normal_distribution_in_each_bin(five):
+    probabilities = hl_gauss(torch.tensor([-0.5]), five, sigma=0.25)[0]
+    normal = torch.distributions.Normal(-0.5, 0.25)
+    edges = torch.tensor([-1.125, -0.875, -0.625, -0.375, -0.125, 0.125])
+    mass = normal.cdf(edges).diff()
+    torch.testing.assert_close(probabilities, mass / mass.sum(), atol=1e-6, rtol=0)
+    assert hl_gauss(torch.tensor([-9.0, 9.0]), five, 0.01).argmax(-1).tolist() == [0, 4]
