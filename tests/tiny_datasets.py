@@ -78,10 +78,12 @@ def read_bars(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return upper @ weights, lower @ weights
 
 
-def write_video(path: Path, images: Sequence[np.ndarray], fps: int, gop: int = 10) -> None:
+def write_video(
+    path: Path, images: Sequence[np.ndarray], fps: int, gop: int = 10, movflags: str = ""
+) -> None:
     """Encode pictures [H, W, 3] as h264, with reordered (B) frames as encoders make them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", container_options={"movflags": movflags} if movflags else {}) as container:
         stream = container.add_stream("libx264", rate=fps, options={"g": str(gop), "crf": "18"})
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"

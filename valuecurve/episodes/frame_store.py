@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
-from valuecurve.episodes.video import decode_video, default_decoder, find_camera
+from valuecurve.episodes.video import decode_video, find_camera
 
 FORMAT = 1  # part of the name: raise it when decoding or resizing changes
 FLUSH_SECONDS = 2.0  # work lost at most by a kill
@@ -70,7 +70,7 @@ def build_frame_store(
     episodes: Sequence[int] | None = None,
     cache_dir: str | Path | None = None,
     progress: bool = True,
-    decoder: str | None = None,
+    decoder: str = "pyav",
 ) -> FrameStore:
     """Open the frame store of a dataset, building first what is not there yet.
 
@@ -95,7 +95,7 @@ def build_frame_store(
     rows[stored] = np.arange(len(stored))
     images = {}
     for key in dict.fromkeys(keys):
-        build = _Build(dataset, key, size, resample, decoder or default_decoder(), stored, rows, folder)
+        build = _Build(dataset, key, size, resample, decoder, stored, rows, folder)
         images[key] = build.open(progress)
     return FrameStore(size, images, rows)
 

@@ -5,10 +5,11 @@ once, read from the earliest needed episode on, and a seek is made only over lon
 Frames are matched by time: frame k of an episode is the one at from_timestamp + k / fps, to within half a
 frame. A file that is missing, damaged or too short is a DatasetError that names file, episode and camera.
 
-Two decoders give the same frames (RGB, to within rounding): torchcodec when it is installed, else PyAV.
+Two decoders give the same frames: PyAV, and torchcodec for those who have it. PyAV is the default even then:
+read in order on two CPU cores it was 2 to 4 times as fast at 640x480 (h264, torchcodec 0.13; equal at
+128x128), and what is stored should not depend on what else is installed. Images in parquet: images.py.
 """
 
-import io
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,31 +17,28 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pyarrow as pa
 from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
-from PIL import Image, UnidentifiedImageError
 
 from valuecurve.episodes.dataset import EpisodeDataset
-from valuecurve.episodes.layout import Camera, DatasetError, inside, open_parquet, unreadable
+from valuecurve.episodes.images import CHUNK, Chunk, decode_images, stack_images
+from valuecurve.episodes.layout import Camera, DatasetError, unreadable
 
-CHUNK = 64  # frames per chunk at most
+DECODERS = ("pyav", "torchcodec")
 SKIP = 300  # unneeded frames worth a seek: more than one default h264 group of pictures (250)
 SEEK_MARGIN = 20  # frames: containers index by decoding time, up to 16 reordered frames before display time
 
-Chunk = tuple[int, np.ndarray]  # first row, uint8 [n, 3, H, W]
-
 
 def decode_video(
-    dataset: EpisodeDataset, camera_key: str, episodes: list[int] | None = None, decoder: str | None = None
+    dataset: EpisodeDataset, camera_key: str, episodes: list[int] | None = None, decoder: str = "pyav"
 ) -> Iterator[Chunk]:
     """Decode one camera for the given episodes (all when None).
 
     Args:
         camera_key: full feature key, or the camera's short name.
         episodes: episode indices.
-        decoder: "pyav" or "torchcodec"; `default_decoder()` when None.
+        decoder: "pyav" or "torchcodec" (an ImportError without it).
 
     Yields:
         (first row, RGB uint8 [n, 3, H, W]): n <= 64 frames of consecutive rows, each wanted row once. The
@@ -50,12 +48,14 @@ def decode_video(
         DatasetError: unknown camera; file missing, not decodable, cut short, or with fewer frames than the
             table. Missing files are found before anything is decoded.
     """
+    if decoder not in DECODERS:
+        raise ValueError(f"decoder must be one of {', '.join(DECODERS)}, got {decoder!r}")
     camera = find_camera(dataset, camera_key)
     positions = np.unique(dataset.episode_positions(episodes))
     if camera.kind == "image":
-        yield from _decode_images(dataset, camera, positions)
+        yield from decode_images(dataset, camera, positions)
         return
-    decode = {"pyav": _decode_pyav, "torchcodec": _decode_torchcodec}[decoder or default_decoder()]
+    decode = _decode_torchcodec if decoder == "torchcodec" else _decode_pyav
     for wanted in _plan(dataset, camera, positions):
         yield from _chunks(wanted, decode(wanted))
 
@@ -66,15 +66,6 @@ def find_camera(dataset: EpisodeDataset, name: str) -> Camera:
         if name in (camera.key, camera.name):
             return camera
     raise DatasetError(f"{dataset.root}: no camera {name!r}; cameras: {', '.join(dataset.cameras) or 'none'}")
-
-
-def default_decoder() -> str:
-    """ "torchcodec" when it can be imported (it needs ffmpeg's libraries), else "pyav"."""
-    try:
-        import torchcodec.decoders  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except Exception:  # missing, or its libraries do not load
-        return "pyav"
-    return "torchcodec"
 
 
 # -- mp4 files ---------------------------------------------------------------------------------------------
@@ -111,7 +102,7 @@ class Wanted:
         )
 
 
-def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> list[Wanted]:
+def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Iterator[Wanted]:
     """What to read from which file, files in the order of their first row."""
     paths, from_seconds = dataset.video_files(camera.key)
     by_file: dict[Path, list[int]] = {}
@@ -123,24 +114,21 @@ def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> lis
                 f"{path} is missing: the video of camera {camera.key} for episode "
                 f"{dataset.episode_ids[used[0]]}" + (f" and {len(used) - 1} more" if len(used) > 1 else "")
             )
-    plan = []
     for path, used in by_file.items():
         order = np.array(used)[np.argsort(from_seconds[used], kind="stable")]
         lengths = dataset.lengths[order]
         frames = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        plan.append(
-            Wanted(
-                path=path,
-                camera=camera,
-                fps=dataset.fps,
-                seconds=np.repeat(from_seconds[order], lengths) + frames / dataset.fps,
-                rows=np.repeat(dataset.starts[order], lengths) + frames,
-                episodes=np.repeat(dataset.episode_ids[order], lengths),
-                frames=frames,
-            )
+        wanted = Wanted(
+            path=path,
+            camera=camera,
+            fps=dataset.fps,
+            seconds=np.repeat(from_seconds[order], lengths) + frames / dataset.fps,
+            rows=np.repeat(dataset.starts[order], lengths) + frames,
+            episodes=np.repeat(dataset.episode_ids[order], lengths),
+            frames=frames,
         )
-        _check_overlap(plan[-1])
-    return plan
+        _check_overlap(wanted)
+        yield wanted
 
 
 def _check_overlap(wanted: Wanted) -> None:
@@ -160,16 +148,12 @@ def _chunks(wanted: Wanted, images: Iterator[np.ndarray]) -> Iterator[Chunk]:
     first = have = 0
     for image in images:
         if held and (len(held) == CHUNK or wanted.rows[have] != wanted.rows[have - 1] + 1):
-            yield int(wanted.rows[first]), _stack(held)
+            yield int(wanted.rows[first]), stack_images(held)
             held, first = [], have
         held.append(image)
         have += 1
     if held:
-        yield int(wanted.rows[first]), _stack(held)
-
-
-def _stack(images: list[np.ndarray]) -> np.ndarray:
-    return np.stack(images).transpose(0, 3, 1, 2)
+        yield int(wanted.rows[first]), stack_images(held)
 
 
 def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
@@ -178,15 +162,20 @@ def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
     to_rgb = VideoReformatter()
     try:
         with av.open(str(wanted.path)) as container:
-            if not container.streams.video:
+            stream = _video_stream(container)
+            if stream is None:
                 raise wanted.broken(0, ValueError("it holds no video stream"))
-            stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for frame in _matching_frames(container, stream, wanted):
                 yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 have += 1
     except (av.FFmpegError, OSError) as error:
         raise wanted.broken(have, error) from error
+
+
+def _video_stream(container: InputContainer) -> VideoStream | None:
+    """The first video stream; damaged files may announce one of no known codec."""
+    return next((s for s in container.streams.video if s.codec_context is not None), None)
 
 
 def _matching_frames(
@@ -242,77 +231,7 @@ def _decode_torchcodec(wanted: Wanted) -> Iterator[np.ndarray]:
         raise wanted.short(have, f"it ends at {end:.3f} s ({len(decoder)} frames)")
 
 
-# -- images in parquet -------------------------------------------------------------------------------------
-
-
-def _decode_images(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Iterator[Chunk]:
-    """Images stored in the data files, as LeRobot's dtype "image": {"bytes", "path"} in every row."""
-    wanted = np.zeros(len(dataset.episode_ids), bool)
-    wanted[positions] = True
-    rows_wanted = np.repeat(wanted, dataset.lengths)
-    seen = 0
-    for number, path in enumerate(dataset.data_files):
-        if not rows_wanted[dataset.file_of_row == number].any():
-            continue
-        for batch in _image_batches(path, camera):
-            rows = _rows(dataset, batch)
-            keep = np.flatnonzero(rows_wanted[rows])
-            images = [
-                _image(dataset, int(rows[i]), camera, batch.column(camera.key)[i]) for i in keep.tolist()
-            ]
-            seen += len(images)
-            yield from _image_chunks(rows[keep], images)
-    if seen != rows_wanted.sum():
-        raise DatasetError(
-            f"{dataset.root}: camera {camera.key}: {seen} images for {rows_wanted.sum()} frames"
-        )
-
-
-def _image_batches(path: Path, camera: Camera) -> Iterator[pa.RecordBatch]:
-    file = open_parquet(path)
-    try:
-        if camera.key not in file.schema_arrow.names:
-            raise DatasetError(f"{path}: the column {camera.key!r} is missing")
-        yield from file.iter_batches(CHUNK, columns=["episode_index", "frame_index", camera.key])
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, error) from error
-    finally:
-        file.close()
-
-
-def _rows(dataset: EpisodeDataset, batch: pa.RecordBatch) -> np.ndarray:
-    episode = batch.column("episode_index").to_numpy(zero_copy_only=False)
-    frame = batch.column("frame_index").to_numpy(zero_copy_only=False)
-    return dataset.starts[np.searchsorted(dataset.episode_ids, episode)] + frame
-
-
-def _image(dataset: EpisodeDataset, row: int, camera: Camera, cell: pa.Scalar) -> np.ndarray:
-    """One image, uint8 [H, W, 3]."""
-    content = cell.as_py()
-    if isinstance(content, dict):
-        data, name = content.get("bytes"), content.get("path")
-        if data is None and name:
-            path = inside(dataset.root, "{name}", {"name": name})
-            data = path.read_bytes() if path.is_file() else None
-        content = data
-    if not content:
-        raise DatasetError(f"{dataset.where(row)}: camera {camera.key} holds no image")
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError) as error:
-        raise DatasetError(
-            f"{dataset.where(row)}: camera {camera.key}: the image cannot be read: {error}"
-        ) from error
-
-
-def _image_chunks(rows: np.ndarray, images: list[np.ndarray]) -> Iterator[Chunk]:
-    """Runs of consecutive rows and equal size."""
-    begin = 0
-    for i in range(1, len(images) + 1):
-        if i == len(images) or rows[i] != rows[i - 1] + 1 or images[i].shape != images[i - 1].shape:
-            yield int(rows[begin]), _stack(images[begin:i])
-            begin = i
+# -- headers -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -332,9 +251,9 @@ def probe(path: Path) -> Probe:
         raise DatasetError(f"{path} is missing")
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise DatasetError(f"{path} holds no video stream")
-            stream = container.streams.video[0]
+            stream = _video_stream(container)
+            if stream is None:
+                raise DatasetError(f"{path} ({path.stat().st_size} bytes) holds no video stream")
             end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
             size = path.stat().st_size
             if end > size:
