@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from av.video.stream import VideoStream
 from PIL import Image
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
@@ -79,12 +80,18 @@ def read_bars(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_video(
-    path: Path, images: Sequence[np.ndarray], fps: int, gop: int = 10, movflags: str = ""
+    path: Path,
+    images: Sequence[np.ndarray],
+    fps: int,
+    gop: int = 10,
+    movflags: str = "",
+    codec: str = "libx264",
 ) -> None:
-    """Encode pictures [H, W, 3] as h264, with reordered (B) frames as encoders make them."""
+    """Encode pictures [H, W, 3], by default as h264, with reordered (B) frames as encoders make them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", container_options={"movflags": movflags} if movflags else {}) as container:
-        stream = container.add_stream("libx264", rate=fps, options={"g": str(gop), "crf": "18"})
+        stream = container.add_stream(codec, rate=fps, options={"g": str(gop), "crf": "18"})
+        assert isinstance(stream, VideoStream)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for image in images:

@@ -1,6 +1,7 @@
 """The frame store: right pictures, built once, resumable after a kill, safe on a full disk."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -154,7 +155,33 @@ def test_a_journal_cut_in_the_middle_of_a_line_is_read_up_to_there(dataset, tmp_
     zeros[len(zeros) * 12 // 57 :] = bytes(len(zeros) - len(zeros) * 12 // 57)  # only episode 0 was written
     path.rename(path.with_suffix(".u8.partial")).write_bytes(zeros)
     path.with_suffix(".journal").write_text("0\n1")  # "1" may have been "12…", or its line not complete
+    with pytest.MonkeyPatch.context() as patched:  # killed once more, after the next note
+        patched.setattr(frame_store, "FLUSH_SECONDS", -1.0)
+        patched.setattr(frame_store, "decode_video", stops_after_one_chunk)
+        with pytest.raises(KeyboardInterrupt):
+            build(dataset, tmp_path / "fresh", cameras=[TOP])
+    assert path.with_suffix(".journal").read_text() == "0\n1\n2\n"
     assert whole(build(dataset, tmp_path / "fresh", cameras=[TOP])) == fresh
+
+
+def stops_after_one_chunk(*arguments):
+    yield next(decode_video(*arguments))
+    raise KeyboardInterrupt
+
+
+def test_a_store_travels_to_worker_processes_as_a_path(dataset, tmp_path):
+    store = build(dataset, tmp_path)
+    sent = pickle.dumps(store)
+    assert len(sent) < 3000
+    assert np.array_equal(pickle.loads(sent).gather(WRIST, [5, 50]), store.gather(WRIST, [5, 50]))
+
+
+def test_nothing_to_store_is_an_error(dataset, tmp_path):
+    message = "no episode or no camera was asked for"
+    with pytest.raises(DatasetError, match=message):
+        build(dataset, tmp_path, episodes=[])
+    with pytest.raises(DatasetError, match=message):
+        build(dataset, tmp_path, cameras=[])
 
 
 def test_a_file_of_another_size_is_built_again(dataset, tmp_path):
@@ -213,16 +240,14 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-MESSAGE = (
-    r"no room for the frame store of camera observation.images.top: 175104 bytes needed .* bytes free in "
-)
+MESSAGE = r"no room for the frame store of observation.images.top: 175104 bytes needed .* bytes free in "
 
 
 def test_no_room_is_found_before_anything_is_decoded(dataset, small_disk, monkeypatch):
     monkeypatch.setattr(frame_store, "decode_video", None)
     with pytest.raises(DatasetError, match=MESSAGE):
         build(dataset, small_disk, cameras=[TOP])
-    assert files_in(small_disk) == [".lock"]
+    assert files_in(small_disk) == []
 
 
 def test_a_disk_that_fills_up_meanwhile_is_a_clear_error_and_the_build_goes_on(
@@ -245,12 +270,20 @@ def test_a_disk_that_fills_up_meanwhile_is_a_clear_error_and_the_build_goes_on(
     )
 
 
+def test_all_cameras_must_fit_before_the_first_is_decoded(dataset, tmp_path, monkeypatch):
+    Usage = type(frame_store.shutil.disk_usage("/"))
+    monkeypatch.setattr(frame_store.shutil, "disk_usage", lambda path: Usage(10**6, 800_000, 200_000))
+    with pytest.raises(DatasetError, match=f"of {TOP}, {WRIST}: 350208 bytes needed .* 200000 bytes free"):
+        build(dataset, tmp_path)
+    assert files_in(tmp_path) == []
+
+
 def test_no_room_without_a_small_disk(dataset, tmp_path, monkeypatch):
     Usage = type(frame_store.shutil.disk_usage("/"))
     monkeypatch.setattr(frame_store.shutil, "disk_usage", lambda path: Usage(10**6, 10**6 - 1000, 1000))
     with pytest.raises(DatasetError, match=MESSAGE):
         build(dataset, tmp_path, cameras=[TOP])
-    assert files_in(tmp_path) == [".lock"]
+    assert files_in(tmp_path) == []
 
 
 def test_a_place_that_cannot_be_written_is_a_clear_error(dataset, tmp_path):

@@ -55,6 +55,18 @@ def test_long_unneeded_stretches_are_jumped_over_exactly(make, decoder, gop, mon
     check_pictures(dataset, TOP, [2, 5], decoder)
 
 
+@pytest.mark.skipif("libsvtav1" not in av.codecs_available, reason="no AV1 encoder")
+@pytest.mark.parametrize("decoder", ["pyav", torchcodec])
+def test_av1_as_lerobot_writes_it(make, decoder):
+    root = make(cameras={TOP: (64, 96)}, files=1)
+    path = root / f"videos/{TOP}/chunk-000/file-000.mp4"
+    dataset = open_dataset(root)
+    order = zip(dataset.episode_index.tolist(), dataset.frame_index.tolist(), strict=True)
+    write_video(path, [bars(e, f, 64, 96) for e, f in order], 10, gop=2, codec="libsvtav1")
+    for episodes in (None, [1, 4]):
+        check_pictures(dataset, TOP, episodes, decoder)
+
+
 def test_each_file_is_opened_once_and_only_if_needed(tiny_v30, monkeypatch):
     opened = []
     original = av.open

@@ -5,6 +5,7 @@ Each finding is one sentence that names file, episode and frame. Frames are neve
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,10 +43,8 @@ def find_warnings(dataset: EpisodeDataset) -> list[str]:
     warnings += _listed(
         [f"task {i} is used by no frame: {dataset.tasks[i]!r:.80}" for i in unused], "such tasks"
     )
-    doubled = (
-        {task for task in dataset.tasks if dataset.tasks.count(task) > 1} if len(dataset.tasks) < 1000 else ()
-    )
-    warnings += [f"the task text {task!r:.80} is listed more than once" for task in sorted(doubled)]
+    doubled = [task for task, count in Counter(dataset.tasks).items() if count > 1]
+    warnings += [f"the task text {task!r:.80} is listed more than once" for task in doubled[:SHOWN]]
     single = dataset.episode_ids[dataset.lengths == 1].tolist()
     if single:
         warnings.append(f"episodes of one frame: {_numbers(single)}")

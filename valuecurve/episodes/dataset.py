@@ -123,9 +123,13 @@ def open_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
             not fit the episode table, an unknown task_index, NaN in the state. `valuecurve inspect` lists all
             problems; this raises the first. Videos are checked when they are decoded.
     """
-    dataset = read_dataset(path, key=key)
-    errors = find_errors(dataset)
-    if errors:
+    try:
+        dataset = read_dataset(path, key=key)
+        errors = find_errors(dataset)
+    except DatasetError as error:
+        errors = str(error).splitlines()  # one line per damaged file
+        dataset = None
+    if errors or dataset is None:
         more = f" ({len(errors) - 1} more: valuecurve inspect {path})" if len(errors) > 1 else ""
         raise DatasetError(errors[0] + more)
     return dataset

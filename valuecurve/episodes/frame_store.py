@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,17 @@ class FrameStore:
     def cameras(self) -> list[str]:
         """Camera keys."""
         return list(self.images)
+
+    def __getstate__(self) -> dict:
+        """Pickle the places of the files, not their content: data loader workers map them again."""
+        files = {key: (str(images.filename), images.shape) for key, images in self.images.items()}
+        return {"size": self.size, "rows": self.rows, "files": files}
+
+    def __setstate__(self, state: dict) -> None:
+        self.size, self.rows = state["size"], state["rows"]
+        self.images = {
+            k: np.memmap(f, np.uint8, "r", shape=shape) for k, (f, shape) in state["files"].items()
+        }
 
     def gather(self, camera: str, rows: np.ndarray | Sequence[int]) -> np.ndarray:
         """Frames of dataset rows `[n]`, in that order: uint8 [n, 3, size, size], a copy.
@@ -93,11 +105,13 @@ def build_frame_store(
     stored = dataset.episode_rows(wanted)
     rows = np.full(dataset.frames.num_rows, -1, np.int64)
     rows[stored] = np.arange(len(stored))
-    images = {}
-    for key in dict.fromkeys(keys):
-        build = _Build(dataset, key, size, resample, decoder, stored, rows, folder)
-        images[key] = build.open(progress)
-    return FrameStore(size, images, rows)
+    if not len(stored) or not keys:
+        raise DatasetError(f"{dataset.root}: no episode or no camera was asked for: nothing to store")
+    builds = [
+        _Build(dataset, key, size, resample, decoder, stored, rows, folder) for key in dict.fromkeys(keys)
+    ]
+    _check_room(builds)
+    return FrameStore(size, {build.camera: build.open(progress) for build in builds}, rows)
 
 
 def _cache_folder(cache_dir: str | Path | None) -> Path:
@@ -107,56 +121,57 @@ def _cache_folder(cache_dir: str | Path | None) -> Path:
     return (Path(root) if root else Path.home() / ".cache" / "valuecurve") / "frames"
 
 
+@dataclass
 class _Build:
     """One camera's file, while it is built."""
 
-    def __init__(
-        self,
-        dataset: EpisodeDataset,
-        camera: str,
-        size: int,
-        resample: str,
-        decoder: str,
-        stored: np.ndarray,
-        rows: np.ndarray,
-        folder: Path,
-    ):
-        self.dataset, self.camera, self.size, self.resample = dataset, camera, size, resample
-        self.decoder, self.rows = decoder, rows
-        self.episodes = np.unique(dataset.episode_index[stored]).tolist()
-        self.shape = (len(stored), 3, size, size)
+    dataset: EpisodeDataset
+    camera: str
+    size: int
+    resample: str
+    decoder: str
+    stored: np.ndarray  # int64 [R], dataset rows
+    rows: np.ndarray  # int64 [N], dataset row -> store row
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.shape = (len(self.stored), 3, self.size, self.size)
         self.bytes = int(np.prod(self.shape))
-        content = [FORMAT, dataset.fingerprint, camera, size, resample, decoder]
-        digest = hashlib.sha256(json.dumps(content).encode() + stored.astype("<i8").tobytes()).hexdigest()
-        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in camera)
-        self.path = folder / f"{name}-{size}-{digest[:16]}.u8"
+        content = [FORMAT, self.dataset.fingerprint, self.camera, self.size, self.resample, self.decoder]
+        digest = hashlib.sha256(json.dumps(content).encode() + self.stored.astype("<i8").tobytes())
+        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.camera)
+        self.path = self.folder / f"{name}-{self.size}-{digest.hexdigest()[:16]}.u8"
         self.partial = self.path.with_suffix(".u8.partial")
         self.journal = self.path.with_suffix(".journal")
 
     def open(self, progress: bool) -> np.memmap:
         """The finished file, built now if need be, as a read-only map."""
-        if not self._finished():
+        if not self.finished():
             try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
                 with _locked(self.path.with_suffix(".lock"), progress):
-                    if not self._finished():
+                    if not self.finished():
                         self._build(progress)
             except OSError as error:
-                raise self._disk_error(error) from error
-        if self.bytes == 0:
-            raise DatasetError(
-                f"{self.dataset.root}: no episode was asked for, so there is no frame to store"
-            )
+                raise _disk_error([self], error) from error
         return np.memmap(self.path, np.uint8, "r", shape=self.shape)
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
+        """Whether the whole file is there."""
         return self.path.is_file() and self.path.stat().st_size == self.bytes
+
+    def room(self) -> int:
+        """Bytes that are still to be taken from the disk."""
+        return 0 if self.finished() or self._started() else self.bytes
+
+    def _started(self) -> bool:
+        return self.partial.is_file() and self.partial.stat().st_size == self.bytes and self.journal.is_file()
 
     def _build(self, progress: bool) -> None:
         done = self._resume()
-        todo = [episode for episode in self.episodes if episode not in done]
-        with self.partial.open("r+b") as file, self.journal.open("a", encoding="utf-8") as journal:
-            for finished in self._write_frames(file.fileno(), todo, progress):
+        episodes = np.unique(self.dataset.episode_index[self.stored]).tolist()
+        todo = [episode for episode in episodes if episode not in done]
+        with self.partial.open("r+b", buffering=0) as file, self.journal.open("a") as journal:
+            for finished in self._write_frames(file, todo, progress) if todo else ():
                 os.fsync(file.fileno())  # the frames first, then the note that they are there
                 journal.write("".join(f"{episode}\n" for episode in finished))
                 journal.flush()
@@ -166,14 +181,12 @@ class _Build:
 
     def _resume(self) -> set[int]:
         """Episodes that an earlier build finished; without one, makes the partial file and takes its room."""
-        if self.partial.is_file() and self.partial.stat().st_size == self.bytes and self.journal.is_file():
-            lines = self.journal.read_text(encoding="utf-8").split("\n")[:-1]  # the last one may be cut
-            return {int(line) for line in lines if line.isdigit()}
+        if self._started():
+            lines = self.journal.read_text().split("\n")[:-1]  # a kill may have cut the last one
+            self._write_journal(lines)
+            return {int(line) for line in lines}
         self.journal.unlink(missing_ok=True)
         self.partial.unlink(missing_ok=True)
-        free = shutil.disk_usage(self.partial.parent).free
-        if free < self.bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         try:
             with self.partial.open("wb") as file:
                 if hasattr(os, "posix_fallocate"):
@@ -182,28 +195,31 @@ class _Build:
         except OSError:
             self.partial.unlink(missing_ok=True)  # no room: leave none of it taken
             raise
-        self.journal.touch()
+        self._write_journal([])
         return set()
 
-    def _write_frames(self, file: int, episodes: list[int], progress: bool) -> Iterator[list[int]]:
+    def _write_journal(self, lines: list[str]) -> None:
+        temporary = self.journal.with_suffix(".journal.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in lines))
+        os.replace(temporary, self.journal)
+
+    def _write_frames(self, file: FileIO, episodes: list[int], progress: bool) -> Iterator[list[int]]:
         """Write the frames of the episodes; yields now and then the episodes that are complete since."""
         import torch  # here: torch and transformers take seconds to import, and only building needs them
 
         from valuecurve.processing_value import resize_images
 
-        left = dict(zip(self.dataset.episode_ids.tolist(), self.dataset.lengths.tolist(), strict=True))
+        dataset = self.dataset
+        left = dict(zip(dataset.episode_ids.tolist(), dataset.lengths.tolist(), strict=True))
         complete: list[int] = []
         flushed = time.monotonic()
         total = sum(left[episode] for episode in episodes)
         with _bar(f"frame store, {self.camera}", total, progress) as advance:
-            for first, images in (
-                decode_video(self.dataset, self.camera, episodes, self.decoder) if episodes else ()
-            ):
+            for first, images in decode_video(dataset, self.camera, episodes, self.decoder):
                 resized = resize_images(torch.from_numpy(images), self.size, self.resample)
-                _write_all(
-                    file, resized.contiguous().numpy(), int(self.rows[first]) * self.bytes // self.shape[0]
-                )
-                for episode, count in _count(self.dataset.episode_index[first : first + len(images)]):
+                file.seek(int(self.rows[first]) * 3 * self.size**2)
+                _write_all(file, resized.contiguous().numpy())
+                for episode, count in _count(dataset.episode_index[first : first + len(images)]):
                     left[episode] -= count
                     complete += [episode] if left[episode] == 0 else []
                 advance(len(images))
@@ -212,24 +228,35 @@ class _Build:
                     complete, flushed = [], time.monotonic()
         yield complete
 
-    def _disk_error(self, error: OSError) -> DatasetError:
-        where = self.path.parent
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            return DatasetError(f"the frame store cannot be written in {where}: {error}")
-        free = shutil.disk_usage(where).free if where.exists() else 0
-        return DatasetError(
-            f"no room for the frame store of camera {self.camera}: {self.bytes} bytes needed "
-            f"({self.shape[0]} frames of {self.size} px), {free} bytes free in {where}. Free some space, "
-            "choose fewer cameras or a smaller size, or set VALUECURVE_CACHE to a larger disk"
-        )
+
+def _check_room(builds: list[_Build]) -> None:
+    """Make the folder, and see that all cameras fit before the first frame is decoded."""
+    try:
+        builds[0].folder.mkdir(parents=True, exist_ok=True)
+        if sum(build.room() for build in builds) > shutil.disk_usage(builds[0].folder).free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise _disk_error(builds, error) from error
 
 
-def _write_all(file: int, data: np.ndarray, offset: int) -> None:
-    """pwrite until all is written: a full disk may take part of a write before it complains."""
+def _disk_error(builds: list[_Build], error: OSError) -> DatasetError:
+    folder, missing = builds[0].folder, [build for build in builds if not build.finished()]
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return DatasetError(f"the frame store cannot be written in {folder}: {error}")
+    free = shutil.disk_usage(folder).free if folder.exists() else 0
+    cameras = ", ".join(build.camera for build in missing)
+    return DatasetError(
+        f"no room for the frame store of {cameras}: {sum(build.bytes for build in missing)} bytes needed "
+        f"({builds[0].shape[0]} frames of {builds[0].size} px each), {free} bytes free in {folder}. Free "
+        "some space, choose fewer cameras or a smaller size, or set VALUECURVE_CACHE to a larger disk"
+    )
+
+
+def _write_all(file: FileIO, data: np.ndarray) -> None:
+    """Write until all is written: a full disk may take a part before it complains."""
     view = memoryview(data.reshape(-1))  # pyright: ignore[reportArgumentType]
     while view:
-        written = os.pwrite(file, view, offset)
-        view, offset = view[written:], offset + written
+        view = view[file.write(view) :]
 
 
 def _count(episodes: np.ndarray) -> list[tuple[int, int]]:
