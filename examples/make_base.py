@@ -4,8 +4,8 @@
     python examples/make_base.py outputs/base/metaworld_vqa examples/value_tiny_base
 
 A value model of the tiny size learns, from random weights, to answer questions about single pictures. Two
-layouts take turns: all questions of a picture one after the other (one look at the picture, five answers), and
-one question in the prefix, as `ValueProcessor` lays it out. The value head is not trained here.
+layouts take turns: all questions of a picture one after the other (one look, five answers), and one question
+in the prefix, as `ValueProcessor` lays it out. The value head is not trained here.
 """
 
 import argparse

@@ -1,4 +1,6 @@
-"""Trains a value model:  accelerate launch trainer/run.py --config trainer/recipes/value_tiny.yaml [--any.key value]
+"""Trains a value model:
+
+    accelerate launch trainer/run.py --config trainer/recipes/value_tiny.yaml [--any.key value]
 
 --resume            continue the run in training.output_dir from its last complete checkpoint
 --data.dataset X    and every other key of the recipe can be overridden in this way

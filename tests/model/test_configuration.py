@@ -1,8 +1,8 @@
 """Choices of the configuration: kept through a save, checked with a suggestion."""
 
 import pytest
+from tiny_models import make_config
 
-from tests.model.conftest import make_config
 from valuecurve import ValueConfig
 
 

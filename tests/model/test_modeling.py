@@ -8,6 +8,7 @@ import textwrap
 
 import pytest
 import torch
+from tiny_models import TASKS, TEXT, VISION, make_config
 from transformers import (
     AutoModel,
     Gemma3ForCausalLM,
@@ -18,7 +19,6 @@ from transformers import (
 )
 from transformers import SiglipVisionModel as SiglipVision
 
-from tests.model.conftest import TASKS, TEXT, VISION, make_config
 from valuecurve import ValueConfig, ValueForConditionalGeneration, ValueModel
 from valuecurve.modeling_value import hl_gauss, one_hot, prefix_mask, support, two_hot
 
@@ -259,12 +259,12 @@ def test_the_first_save_carries_all_the_code(model, processor, tmp_path):
     )
 
 
-# --- backbones -----------------------------------------------------------------------------------------------
+# --- backbones ----------------------------------------
 
 
 @pytest.fixture
 def backbones(tmp_path, tokenizer):
-    """Small checkpoints in the classes' own formats: full SigLIP, SigLIP's vision model, Gemma 3 causal LM."""
+    """Small checkpoints in the classes' own formats: SigLIP whole, its vision model, Gemma 3 causal LM."""
     torch.manual_seed(1)
     vision = {key: value for key, value in VISION.items() if key != "model_type"}
     text = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
@@ -349,7 +349,7 @@ def test_real_sizes_have_the_parameters_of_their_parts(image_size, tokens):
     assert sum(p.numel() for p in model.parameters()) == sum(parts.values()) + d  # the value token
 
 
-# --- distributions ---------------------------------------------------------------------------------------------
+# --- distributions ----------------------------------------
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tiny_models import TASKS
 
-from tests.model.conftest import TASKS
 from valuecurve import ValueProcessor
 from valuecurve.processing_value import normalise_state, resize_images, state_bins
 

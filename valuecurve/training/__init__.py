@@ -1,6 +1,6 @@
 """Training: from a recipe and a dataset to a checkpoint.
 
-`load_config` reads a recipe, `train` runs it; `ValueTrainer` and the collator are there for programs of one's own.
+`load_config` reads a recipe, `train` runs it; `ValueTrainer` and the collator are for programs of one's own.
 """
 
 from .config import ConfigError, RunConfig, ValueTrainingArguments, load_config

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from transformers import AutoConfig, TrainingArguments
 
@@ -69,6 +70,9 @@ class ValueTrainingArguments(TrainingArguments):
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Rows are frame numbers: keep them."}
+    )
+    dataloader_pin_memory: bool = field(
+        default_factory=torch.accelerator.is_available, metadata={"help": "Where there is an accelerator."}
     )
     report_to: str | list[str] | None = field(
         default="none", metadata={"help": "wandb, trackio, tensorboard."}

@@ -1,7 +1,7 @@
 """Robot frames as training batches: everything is prepared once, a batch is a few array look-ups.
 
-A row of these datasets is a frame number. `RobotCollator` turns many of them into one batch of the model, with
-images as uint8 from the frame store and prompts that were tokenised beforehand.
+A row of these datasets is a frame number. `RobotCollator` turns many of them into one batch of the model,
+with images as uint8 from the frame store and prompts that were tokenised beforehand.
 """
 
 from dataclasses import dataclass
@@ -137,10 +137,12 @@ class RobotCollator:
         copy.__dict__.update(self.__dict__, state_dropout=state_dropout, seed=seed)
         return copy
 
-    def __call__(self, rows) -> dict[str, torch.Tensor]:
+    def __call__(self, rows, image_rows=None) -> dict[str, torch.Tensor]:
+        """`image_rows` takes the images from other frames than prompts and targets (a probe)."""
         rows = np.asarray(rows, np.int64)
+        image_rows = rows if image_rows is None else np.asarray(image_rows, np.int64)
         batch = self.processor.assemble(self._prompts(rows), images_per_row=len(self.data.cameras))
-        frames = np.stack([self.store.gather(camera, rows) for camera in self.data.cameras], axis=1)
+        frames = np.stack([self.store.gather(camera, image_rows) for camera in self.data.cameras], axis=1)
         batch["pixel_values"] = torch.from_numpy(frames.reshape(-1, *frames.shape[2:]))
         batch["value_targets"] = torch.from_numpy(self.data.targets[rows])
         return batch

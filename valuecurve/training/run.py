@@ -1,4 +1,4 @@
-"""One training run from a configuration: data, model, trainer, export. `trainer/run.py` is its command line."""
+"""One training run from a configuration: data, model, trainer, export. `trainer/run.py` starts it."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from ..episodes import save_split
 from .build import build_model
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
 from .trainer import ValueTrainer, last_checkpoint, metrics_of
 
@@ -38,7 +38,7 @@ def train(config: RunConfig, resume: bool = False) -> Run:
     args = config.training
     output = Path(args.output_dir)
     if not resume and last_checkpoint(output):
-        raise ValueError(
+        raise ConfigError(
             f"{output} already holds a run: continue it with --resume, or choose another output_dir."
         )
     set_seed(args.seed)
@@ -73,9 +73,9 @@ def write_outputs(trainer: ValueTrainer, output: Path) -> None:
     if not trainer.args.should_save:
         return
     shutil.copyfile(output / "split.json", output / "model" / "split.json")
-    history = trainer.state.log_history
+    history = [{k: None if v != v else v for k, v in entry.items()} for entry in trainer.state.log_history]
     best = {"best_step": trainer.state.best_global_step, "best_validation_loss": trainer.state.best_metric}
-    (output / "metrics.json").write_text(json.dumps(best | {"history": history}, indent=1))
+    (output / "metrics.json").write_text(json.dumps(best | {"history": history}, indent=1, allow_nan=False))
     columns = sorted({key for entry in history for key in entry} - {"step", "epoch"})
     with (output / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", "epoch", *columns])
@@ -91,14 +91,14 @@ def plot_training(history: list[dict], path: Path) -> None:
     figure = Figure(figsize=(10, 3.6), layout="constrained", dpi=150)
     loss_axis, metric_axis = figure.subplots(1, 2)
     for key, label, color in (("loss", "training", "#888888"), ("eval_loss", "validation", "#0072B2")):
-        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        points = [(entry["step"], entry[key]) for entry in history if entry.get(key) is not None]
         if points:
             loss_axis.plot(*zip(*points, strict=True), label=label, color=color)
     for key, label, color in (
         ("eval_explained_variance", "explained variance", "#009E73"),
         ("eval_auroc_last_frame", "AUROC, last frame", "#D55E00"),
     ):
-        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        points = [(entry["step"], entry[key]) for entry in history if entry.get(key) is not None]
         if points:
             metric_axis.plot(*zip(*points, strict=True), label=label, color=color)
     loss_axis.set(xlabel="step", ylabel="cross-entropy (nats)", title="Loss")

@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 class ValueTrainer(Trainer):
     """Trains a `ValueModel` on batches of the contract in `modeling_value.py`.
 
-    With `args.ema_decay`, validation, the best checkpoint and the export use the averaged weights; a checkpoint
-    holds both (`model.safetensors` raw, `ema.safetensors` averaged).
+    With `args.ema_decay`, validation, the best checkpoint and the export use the averaged weights; a
+    checkpoint holds both (`model.safetensors` raw, `ema.safetensors` averaged).
     """
 
     args: ValueTrainingArguments
@@ -114,7 +114,7 @@ class _UpdateEMA(TrainerCallback):
 def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
     """Shifts every image of `[N, 3, H, W]` by up to `pixels` in each direction; borders are replicated.
 
-    Source: Kostrikov et al. 2020, "Image Augmentation Is All You Need" (DrQ). On the images' device, as uint8.
+    Source: Kostrikov et al. 2020, "Image Augmentation Is All You Need" (DrQ). On the images' device.
     """
     count, _, height, width = images.shape
     padded = F.pad(images.float(), (pixels,) * 4, mode="replicate").to(images.dtype)

@@ -1,0 +1,189 @@
+"""The main job on the shipped sample: train value-tiny, evaluate it on held-out episodes, look at it.
+
+    make demo        or        python examples/demo.py [--output outputs/demo] [--any.key value]
+
+Writes `model/` (loadable by `AutoModel`), `metrics.json`, `curves.png` and one video per shown episode.
+"""
+
+import argparse
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import transformers
+from rich.console import Console
+from transformers import AutoModel
+
+from valuecurve.episodes import decode_video
+from valuecurve.evaluation import (
+    Curve,
+    ElapsedTime,
+    constant_distribution,
+    pick_thumbnails,
+    plot_curves,
+    table,
+    write_json,
+    write_overlay,
+)
+from valuecurve.metrics import value_metrics
+from valuecurve.scoring import predict, shuffled_between_episodes
+from valuecurve.training import RobotData, Run, load_config, train
+
+SHOWN = 3  # episodes of each outcome in the picture and as videos
+
+
+class Clock:
+    """Seconds per phase."""
+
+    def __init__(self, console: Console):
+        self.console, self.seconds = console, {}
+
+    @contextmanager
+    def phase(self, name: str, title: str):
+        self.console.rule(title, align="left")
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+
+
+def evaluate(run: Run, model, rows: np.ndarray) -> tuple[dict[str, dict[str, float]], np.ndarray]:
+    """Metrics of the model, of two baselines fitted on the training split, and of the model with the images
+    of other episodes, all on the same frames; and the model's probabilities `[n, bins]`."""
+    data, dataset = run.data, run.data.dataset
+    bins = model.config.num_bins
+    probabilities = predict(model, run.collator, rows, description="test frames")
+    other = shuffled_between_episodes(dataset, rows)
+    shuffled = predict(model, run.collator, rows, image_rows=other, description="images shuffled")
+    fitted = data.rows("train")
+    constant = constant_distribution(data.targets[fitted], bins)
+    clock = ElapsedTime.fit(
+        data.targets[fitted], dataset.task_index[fitted], dataset.frame_index[fitted], bins
+    )
+    forecasts = {
+        "model": probabilities,
+        "constant": np.tile(constant, (len(rows), 1)),
+        "elapsed_time": clock.predict(dataset.task_index[rows], dataset.frame_index[rows]),
+        "shuffled_images": shuffled,
+    }
+    success = np.repeat(data.outcomes.success, dataset.lengths)
+    metrics = {
+        name: value_metrics(
+            forecast,
+            data.targets[rows],
+            episode_index=dataset.episode_index[rows],
+            frame_index=dataset.frame_index[rows],
+            success=success[rows],
+        )
+        for name, forecast in forecasts.items()
+    }
+    return metrics, probabilities
+
+
+def choose_episodes(data: RobotData, count: int) -> list[int]:
+    """Positions of test episodes to show: `count` of each outcome, tasks and kinds of failure taking turns.
+
+    They are chosen by their data alone, before any prediction is looked at.
+    """
+    dataset = data.dataset
+    kinds = (
+        dataset.episodes["failure_kind"].to_pylist()
+        if "failure_kind" in dataset.episodes.column_names
+        else None
+    )
+    test = np.flatnonzero(np.isin(dataset.episode_ids, data.split["test"]))
+    chosen = []
+    for outcome in (True, False):
+        groups: dict[tuple, list[int]] = {}
+        for position in test[data.outcomes.success[test] == outcome]:
+            task = int(dataset.episode_tasks[position])
+            groups.setdefault((kinds[position] if kinds else None, task), []).append(int(position))
+        turns = sorted(groups.values(), key=len, reverse=True)
+        in_turn = [
+            group[i] for i in range(max(map(len, turns), default=0)) for group in turns if i < len(group)
+        ]
+        chosen += in_turn[:count]
+    return chosen
+
+
+def make_curve(
+    run: Run, position: int, rows: np.ndarray, probabilities: np.ndarray, frames: np.ndarray
+) -> Curve:
+    """The curve of one test episode; `frames` uint8 [T, 3, H, W] are shown under its axis."""
+    data, dataset = run.data, run.data.dataset
+    task = dataset.tasks[int(dataset.episode_tasks[position])]
+    mine = np.searchsorted(rows, np.arange(dataset.lengths[position]) + dataset.starts[position])
+    centers = np.linspace(-1, 0, probabilities.shape[1])
+    thumbnails, at = pick_thumbnails(frames)
+    kind = (
+        dataset.episodes["failure_kind"][position].as_py()
+        if "failure_kind" in dataset.episodes.column_names
+        else None
+    )
+    return Curve(
+        episode_index=int(dataset.episode_ids[position]),
+        task=task,
+        success=bool(data.outcomes.success[position]),
+        fps=dataset.fps,
+        value=probabilities[mine] @ centers,
+        probabilities=probabilities[mine],
+        target=data.targets[rows[mine]],
+        scale_seconds=data.scales[task] / dataset.fps if task in data.scales else None,
+        thumbnails=thumbnails,
+        thumbnail_frames=at,
+        failure_kind=kind or None,
+    )
+
+
+def show(run: Run, rows: np.ndarray, probabilities: np.ndarray, output: Path) -> list[Path]:
+    """The picture and the videos of a few test episodes; their paths."""
+    dataset = run.data.dataset
+    curves, paths = [], []
+    for position in choose_episodes(run.data, SHOWN):
+        episode = int(dataset.episode_ids[position])
+        frames = {
+            dataset.cameras[key].name: np.concatenate(
+                [chunk for _, chunk in decode_video(dataset, key, [episode])]
+            )
+            for key in run.data.cameras
+        }
+        curve = make_curve(run, position, rows, probabilities, next(iter(frames.values())))
+        curves.append(curve)
+        paths.append(write_overlay(curve, frames, output / f"episode_{episode:03d}.mp4"))
+    return [plot_curves(curves, output / "curves.png"), *paths]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, default=Path("trainer/recipes/value_tiny.yaml"))
+    parser.add_argument("--output", type=Path, default=Path("outputs/demo"))
+    options, overrides = parser.parse_known_args(argv)
+    console, output = Console(), options.output
+    transformers.logging.set_verbosity_error()
+    clock = Clock(console)
+    config = load_config(options.config, [*overrides, "--training.output_dir", str(output)])
+    with clock.phase("frame_store", "1/4  Decode every frame once, into the frame store"):
+        data = RobotData.prepare(config.data)
+        data.frame_store(96, config.model.resample, config.data.cache_dir)
+    with clock.phase("train", "2/4  Train"):
+        run = train(config)
+    with clock.phase("evaluate", "3/4  Evaluate on the test episodes"):
+        model = AutoModel.from_pretrained(output / "model")
+        rows = run.data.rows("test")
+        metrics, probabilities = evaluate(run, model, rows)
+    with clock.phase("pictures", "4/4  Draw curves and videos"):
+        paths = show(run, rows, probabilities, output)
+    write_json(output / "metrics.json", metrics | {"seconds": clock.seconds})
+    console.print(table(metrics, title=f"{len(run.data.split['test'])} test episodes, {len(rows)} frames"))
+    console.print(
+        "Higher is better for explained variance, AUROC and order; lower for NLL and MAE.", style="dim"
+    )
+    for path in (output / "model", output / "metrics.json", *paths):
+        console.print(f"  {path}")
+    console.print(f"seconds: {clock.seconds}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Whole training runs through the real command line, resumed, killed, and on two processes."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import write_recipe
+
+from valuecurve import ValueModel, ValueProcessor
+from valuecurve.training import last_checkpoint
+from valuecurve.training.trainer import random_shift
+
+PROGRAM = Path(__file__).parents[2] / "trainer" / "run.py"
+
+
+def call_main(*arguments) -> int:
+    specification = importlib.util.spec_from_file_location("trainer_run", PROGRAM)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.main([str(argument) for argument in arguments])
+
+
+def losses(output: Path) -> dict[int, float]:
+    """Training loss by step."""
+    history = json.loads((output / "metrics.json").read_text())["history"]
+    return {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+
+
+@pytest.fixture
+def recipe(tiny_v30, tmp_path):
+    def make(name: str = "run", **training) -> tuple[Path, Path]:
+        output = tmp_path / name
+        return write_recipe(tmp_path / f"{name}.yaml", tiny_v30, output, **training), output
+
+    return make
+
+
+def test_a_run_writes_everything_that_it_promises(recipe):
+    path, output = recipe(max_steps=2)
+    assert call_main("--config", path) == 0
+    names = {item.name for item in output.iterdir()}
+    assert {
+        "model",
+        "split.json",
+        "config.yaml",
+        "metrics.json",
+        "metrics.csv",
+        "training_curve.png",
+    } <= names
+    exported = {item.name for item in (output / "model").iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "modeling_value.py",
+        "processor_config.json",
+        "split.json",
+    } <= exported
+    with (output / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows if row["loss"]] == ["1", "2"]
+    assert any(row["eval_auroc_last_frame"] or row["eval_nll"] for row in rows)
+    assert ValueModel.from_pretrained(output / "model").config.num_bins == 201
+    assert ValueProcessor.from_pretrained(output / "model").fps == 10
+
+
+def test_two_steps_then_resumed_to_four_is_the_same_as_four(recipe):
+    path, whole = recipe("whole")
+    assert call_main("--config", path) == 0
+    path, output = recipe("parts")
+    assert (
+        call_main("--config", path, "--training.max_steps", 2, "--training.lr_scheduler_type", "constant")
+        == 0
+    )
+    assert call_main("--config", path, "--resume", "--training.lr_scheduler_type", "constant") == 0
+    assert set(losses(output)) == {1, 2, 3, 4} == set(losses(whole))
+
+
+def test_a_run_is_not_overwritten_by_accident(recipe, capsys):
+    path, _ = recipe(max_steps=2)
+    assert call_main("--config", path) == 0
+    assert call_main("--config", path) == 1
+    assert "already holds a run: continue it with --resume" in capsys.readouterr().err
+
+
+def test_the_export_is_the_averaged_best_checkpoint(recipe):
+    path, output = recipe(max_steps=6, save_total_limit=6)
+    assert call_main("--config", path) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    validation = {entry["step"]: entry["eval_loss"] for entry in metrics["history"] if "eval_loss" in entry}
+    best = min(validation, key=validation.get)
+    assert metrics["best_step"] == best
+    averaged = load_file(output / f"checkpoint-{best}" / "ema.safetensors")
+    exported = load_file(output / "model" / "model.safetensors")
+    raw = load_file(output / f"checkpoint-{best}" / "model.safetensors")
+    for name, weights in averaged.items():
+        assert torch.equal(exported[name], weights), name
+    assert any(not torch.equal(raw[name], exported[name]) for name in averaged)
+
+
+def wait_for_step(log: Path, step: int, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
+        if log.read_text().count("'loss'") >= step:
+            return
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.02)
+    raise TimeoutError(log.read_text())
+
+
+@pytest.mark.slow
+def test_killed_between_checkpoints_and_resumed_it_follows_the_same_losses(recipe, tmp_path):
+    options = {"max_steps": 12, "save_steps": 4, "eval_steps": 4, "state_dropout": 0.3, "random_shift": 2}
+    path, whole = recipe("whole", **options)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [sys.executable, PROGRAM, "--config", path], check=True, env=environment, capture_output=True
+    )
+    path, output = recipe("killed", **options)
+    log = tmp_path / "log.txt"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, PROGRAM, "--config", path], stdout=file, stderr=file, env=environment
+        )
+        wait_for_step(log, 6, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (output / "metrics.json").exists()
+    assert last_checkpoint(output).endswith("checkpoint-4")
+    resume = [sys.executable, PROGRAM, "--config", path, "--resume"]
+    subprocess.run(resume, check=True, env=environment, capture_output=True)
+    assert losses(output) == losses(whole)
+    ends = [load_file(folder / "model" / "model.safetensors") for folder in (whole, output)]
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+@pytest.mark.slow
+def test_two_processes_train(recipe):
+    path, output = recipe("two", max_steps=3, eval_steps=3, save_steps=3, per_device_train_batch_size=4)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(
+        [*command, str(PROGRAM), "--config", str(path), "--training.use_cpu", "true"],
+        capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert set(losses(output)) == {1, 2, 3}
+    assert done.stdout.count("model, metrics and pictures are in") == 1
+
+
+def test_a_checkpoint_cut_short_is_skipped(recipe, caplog):
+    path, output = recipe(max_steps=4, save_total_limit=4)
+    assert call_main("--config", path) == 0
+    assert last_checkpoint(output).endswith("checkpoint-4")
+    state = output / "checkpoint-4" / "trainer_state.json"
+    state.write_text(state.read_text()[:100])
+    assert last_checkpoint(output).endswith("checkpoint-2")
+    assert "was not written to its end" in caplog.text
+
+
+def test_a_dataset_that_is_none_is_one_clear_error(recipe, capsys, tmp_path):
+    path, _ = recipe()
+    assert call_main("--config", path, "--data.dataset", tmp_path / "nothing") == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "nothing" in error and "Traceback" not in error
+
+
+def test_random_shift_moves_each_image_whole():
+    torch.manual_seed(0)
+    images = torch.arange(2 * 3 * 8 * 8, dtype=torch.uint8).view(2, 3, 8, 8)
+    assert torch.equal(random_shift(images, 0), images)
+    moved = random_shift(images, 3)
+    assert moved.dtype == torch.uint8 and moved.shape == images.shape
+    found = []
+    for image, original in zip(moved, images, strict=True):
+        padded = torch.nn.functional.pad(original[None].float(), (3,) * 4, mode="replicate")[0].to(
+            torch.uint8
+        )
+        windows = [
+            (y, x) for y in range(7) for x in range(7) if torch.equal(padded[:, y : y + 8, x : x + 8], image)
+        ]
+        assert windows
+        found.append(windows[0])
+    assert found[0] != found[1]
