@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
+CHUNK = 1000  # episodes per folder (v2.1)
 
 
 @dataclass
@@ -194,12 +195,12 @@ def _write_v21(root: Path, tiny: Tiny, frames: pa.Table) -> None:
     begin = 0
     rows = []
     for e, length in enumerate(tiny.lengths):
-        path = root / f"data/chunk-000/episode_{e:06d}.parquet"
+        path = root / f"data/chunk-{e // CHUNK:03d}/episode_{e:06d}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(frames.slice(begin, length), path)
         begin += length
         for key in _video_keys(tiny):
-            path = root / f"videos/chunk-000/{key}/episode_{e:06d}.mp4"
+            path = root / f"videos/chunk-{e // CHUNK:03d}/{key}/episode_{e:06d}.mp4"
             write_video(path, _pictures(tiny, key, [e]), tiny.fps, tiny.gop)
         row = {"episode_index": e, "tasks": [tiny.tasks[tiny.episode_tasks[e]]], "length": length}
         rows.append({**row, **{name: values[e] for name, values in tiny.metadata.items()}})
@@ -239,7 +240,7 @@ def _write_info(root: Path, tiny: Tiny) -> None:
         "total_episodes": len(tiny.lengths),
         "total_frames": int(sum(tiny.lengths)),
         "total_tasks": len(tiny.tasks),
-        "chunks_size": 1000,
+        "chunks_size": CHUNK,
         "fps": tiny.fps,
         "splits": {"train": f"0:{len(tiny.lengths)}"},
         "data_path": data,

@@ -266,6 +266,18 @@ def test_a_video_with_fewer_frames_than_the_table(make, tmp_path):
     )
 
 
+def test_a_video_damaged_in_the_middle(make, tmp_path):
+    root = make(version="v2.1", lengths=[60], cameras={TOP: (48, 64)})
+    path = root / f"videos/chunk-000/{TOP}/episode_000000.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (60, 48, 64, 3)).astype(np.uint8)
+    write_video(path, list(noise), 10)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+    decoding_fails(root, tmp_path, f"{path}: ", "episode 0: cannot be decoded after ")
+
+
 def test_a_file_that_is_no_video(make, tmp_path):
     root = make()
     path = root / f"videos/{TOP}/chunk-000/file-000.mp4"

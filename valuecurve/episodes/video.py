@@ -196,6 +196,8 @@ def _matching_frames(
                 continue
             if last > wanted.seconds[have] + tolerance:
                 raise wanted.short(have, f"the next frame is at {last:.3f} s")
+            if frame.is_corrupt:
+                raise wanted.broken(have, ValueError(f"the frame at {last:.3f} s is damaged"))
             yield frame
             have += 1
             if have == end:
