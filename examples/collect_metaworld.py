@@ -31,7 +31,7 @@ from valuecurve.episodes.writing import DatasetWriter
 
 SIZE = 128  # pixels
 VIDEO = {"crf": 27, "gop": 30, "preset": "slower"}  # chosen so that 300 episodes fit 12 MB
-WEBP = {"quality": 85, "method": 6}  # chosen so that 2,600 pictures fit 6 MB
+WEBP = {"quality": 85, "method": 6}  # chosen so that 2,500 pictures fit 6 MB
 VALIDATION_EVERY = 10  # every tenth rollout's questions are held out
 FEATURES = {
     "observation.state": {"dtype": "float32", "shape": (4,), "names": STATE_NAMES},
@@ -187,7 +187,7 @@ def main(
     episodes: Annotated[int, typer.Option(help="episodes of metaworld_push; 0 leaves it as it is")] = 300,
     vqa_rows: Annotated[
         int, typer.Option(help="pictures of metaworld_vqa, at least; 0 leaves it as it is")
-    ] = 2600,
+    ] = 2500,
     seed: Annotated[int, typer.Option(help="everything follows from it")] = 0,
     workers: Annotated[int, typer.Option(help="processes that simulate")] = 1,
 ) -> None:

@@ -13,7 +13,8 @@ from .scene import CAMERAS, GOAL_RADIUS, TASK_TEXTS, Scene, Truth
 
 GRID = 8  # the picture's columns and rows in "where is …" questions
 TURNS = (4, 6)  # questions per picture
-FRAME_SHARE = 0.12  # of a rollout's frames that are looked at, besides its last
+AFTER_SUCCESS = 8  # frames that a rollout goes on once it has succeeded
+FRAME_SHARE = 0.12  # of a rollout's frames that are looked at, besides its last; twice that after success
 
 Pixels = dict[str, tuple[float, float]]  # what is in the frame -> (column, row) as fractions
 Turn = tuple[str, str]
@@ -168,13 +169,13 @@ def looked_at(scene: Scene, seed: int, number: int) -> list[dict]:
     looks = random_for(seed, QUESTIONS, number, 1)
     script = choose_script(seed, QUESTIONS, number)
     scene.reset(rng)
-    rows, frames = [], 0
+    rows, frames, after = [], 0, 0
     for action in actions(scene, script, rng):
-        if looks.random() < FRAME_SHARE:
+        if looks.random() < FRAME_SHARE * (2 if after else 1):
             rows.append(_row(scene, str(looks.choice(list(CAMERAS))), looks))
         scene.step(action)
-        frames += 1
-        if scene.success or frames == MAX_FRAMES:
+        frames, after = frames + 1, after + scene.success
+        if after == AFTER_SUCCESS or frames == MAX_FRAMES:
             break
     return rows + [_row(scene, camera, looks) for camera in CAMERAS]
 
