@@ -1,6 +1,7 @@
 """Questions about one picture, answered from the simulator's state: short answers, several per picture.
 
-"Left", "right", "above" and "below" are the picture's. Distances are between centres, rounded to 2 cm.
+"Left", "right", "above" and "below" are the picture's. Distances are between centres, rounded to 2 cm; the
+goal's place is where the puck's centre has to be (2 cm above the disc), the gripper's is between its tips.
 What the picture cannot settle (a gripper half open, a puck just beside the fingers, a thing outside the
 frame) is not asked.
 """
