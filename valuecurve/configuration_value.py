@@ -38,8 +38,8 @@ class ValueConfig(PretrainedConfig):
         head_depth: number of hidden GELU layers of the "mlp" head.
         target: distribution that the value target becomes: "hl_gauss" (Farebrother et al. 2024), "two_hot"
             (Bellemare et al. 2017) or "one_hot".
-        target_sigma: standard deviation of "hl_gauss" in value units; default 0.75 bin widths (Farebrother et al.).
-        vision_tokens_per_image: tokens that one image becomes; fewer than the backbone gives are average-pooled
+        target_sigma: standard deviation of "hl_gauss" in value units; default 0.75 bin widths.
+        vision_tokens_per_image: tokens of one image; fewer than the backbone gives are average-pooled
             on the grid. Must be a square number. Default: all of them.
         image_token_id, value_token_id: placeholders in `input_ids`; ids that the tokenizer already has.
         image_mean, image_std: per channel, for pixels rescaled to [0, 1]; applied on the model's device.

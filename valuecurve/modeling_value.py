@@ -53,7 +53,7 @@ def hl_gauss(values: torch.Tensor, centers: torch.Tensor, sigma: float) -> torch
 
 
 def two_hot(values: torch.Tensor, centers: torch.Tensor) -> torch.Tensor:
-    """Target distribution `[B, K]`: the two centres around each value, weighted so that the mean is the value.
+    """Target distribution `[B, K]`: the two centres around a value, weighted so that the mean is the value.
 
     Source: the projection of C51, Bellemare et al. 2017. Values `[B]` are clipped to the support.
     """
@@ -269,8 +269,9 @@ class ValueModel(ValuePreTrainedModel):
         if (seen := int(is_image.sum())) != expected:
             images = 0 if pixel_values is None else len(pixel_values)
             raise ValueError(
-                f"input_ids hold {seen} image tokens, but {images} images of {config.vision_tokens_per_image} "
-                f"tokens need {expected}. Build both with the same ValueProcessor."
+                f"input_ids hold {seen} image tokens, but {images} images of "
+                f"{config.vision_tokens_per_image} tokens need {expected}. "
+                "Build both with the same ValueProcessor."
             )
         if pixel_values is not None:
             features = self.get_image_features(pixel_values).to(embeds.dtype)

@@ -44,7 +44,7 @@ def normalise_state(state: np.ndarray, q01: Sequence[float], q99: Sequence[float
 
 
 def state_bins(normalised: np.ndarray, bins: int = STATE_BINS) -> np.ndarray:
-    """Values in [-1, 1] to bin numbers 0 … bins-1: floor((x + 1) / 2 * bins), so that 0.0 becomes bins / 2."""
+    """Values in [-1, 1] to bin numbers 0 … bins-1: floor((x + 1) / 2 * bins), so 0.0 becomes bins / 2."""
     return np.clip(np.floor((normalised + 1) / 2 * bins), 0, bins - 1).astype(np.int64)
 
 
@@ -180,7 +180,7 @@ class ValueProcessor(ProcessorMixin):
         return BatchFeature(batch, tensor_type=return_tensors)
 
     def robot_prompts(self, tasks: Sequence[str], state=None, dataset: str | None = None) -> list[str]:
-        """Prompt texts of robot frames: "Task: push the puck, State: 12 255 0 98;". `state` is [N, D] or None."""
+        """Prompts of robot frames: "Task: push the puck, State: 12 255 0 98;". `state` is [N, D] or None."""
         if state is None:
             return [f"Task: {task};" for task in tasks]
         bins = self.discretise_state(state, dataset)
@@ -197,7 +197,8 @@ class ValueProcessor(ProcessorMixin):
         statistics = self._statistics(dataset)
         if state.shape[1] != len(statistics["q01"]):
             raise ValueError(
-                f"state has {state.shape[1]} dimensions, but this model was trained on {len(statistics['q01'])}."
+                f"state has {state.shape[1]} dimensions, but this model was trained on "
+                f"{len(statistics['q01'])}: it needs the same robot, or to be trained on this one."
             )
         if not np.isfinite(state).all():
             row = int(np.argwhere(~np.isfinite(state))[0, 0])
