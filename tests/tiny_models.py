@@ -1,6 +1,7 @@
 """Tiny models of the real classes for tests, and a recipe that trains one in seconds."""
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -33,12 +34,14 @@ TEXT = {
 
 
 def make_config(tokenizer, **fields) -> ValueConfig:
-    ids = {
+    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
+    defaults: dict[str, Any] = {
+        "vision_config": VISION,
+        "text_config": text,
         "image_token_id": tokenizer.convert_tokens_to_ids("<image_soft_token>"),
         "value_token_id": tokenizer.convert_tokens_to_ids("<unused0>"),
     }
-    text = TEXT | {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "pad_token_id": 0}
-    return ValueConfig(**{"vision_config": VISION, "text_config": text} | ids | fields)
+    return ValueConfig(**defaults | fields)
 
 
 def write_recipe(path: Path, dataset: Path, output: Path, **training) -> Path:

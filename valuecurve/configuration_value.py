@@ -5,6 +5,7 @@ This file ships with every checkpoint. It depends on transformers only.
 
 import difflib
 import math
+from typing import ClassVar
 
 from transformers import AutoConfig, PretrainedConfig
 
@@ -51,7 +52,7 @@ class ValueConfig(PretrainedConfig):
     """
 
     model_type = "valuecurve"
-    sub_configs = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    sub_configs: ClassVar[dict[str, type]] = {"vision_config": AutoConfig, "text_config": AutoConfig}
 
     def __init__(
         self,

@@ -94,7 +94,7 @@ def build_projector(config: ValueConfig) -> nn.Module:
     )
 
 
-def build_head(config: ValueConfig) -> nn.Module:
+def build_head(config: ValueConfig) -> nn.Sequential:
     """Readout `[B, D]` to value logits `[B, K]`."""
     width = config.text_config.hidden_size
     layers = []
@@ -132,18 +132,19 @@ class ValueOutput(ModelOutput):
     value: float32 `[B]`, the distribution's mean, value units.
     """
 
-    loss: torch.FloatTensor | None = None
-    value_loss: torch.FloatTensor | None = None
-    language_loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    value: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    value_loss: torch.Tensor | None = None
+    language_loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    value: torch.Tensor | None = None
 
 
 class ValuePreTrainedModel(PreTrainedModel):
+    config: ValueConfig
     config_class = ValueConfig
     base_model_prefix = ""
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ["image", "text"]
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = False
     _supports_sdpa = True
@@ -209,7 +210,8 @@ class ValueModel(ValuePreTrainedModel):
         for module in fresh:
             module.apply(model._init_weights)
         model._init_weights(model)
-        model.to(vision_model.dtype)
+        # transformers wraps `to` in a way that hides from pyright that it is a method
+        model.to(vision_model.dtype)  # pyright: ignore[reportArgumentType]
         model.apply_freezing()
         return model
 
@@ -312,7 +314,7 @@ class ValueModel(ValuePreTrainedModel):
         value_targets: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         return_dict: bool | None = None,
-    ) -> ValueOutput:
+    ) -> ValueOutput | tuple:
         """Shapes and types: see the contract at the top of this file.
 
         Raises:
@@ -320,7 +322,7 @@ class ValueModel(ValuePreTrainedModel):
         """
         hidden = self.encode(input_ids, pixel_values, attention_mask, token_type_ids)
         pooled = self.readout(hidden, input_ids, attention_mask, token_type_ids)
-        logits = self.value_head(pooled.to(self.value_head[-1].weight.dtype)).float()
+        logits = self.value_head(pooled.to(next(self.value_head.parameters()).dtype)).float()
         value = logits.softmax(-1) @ support(self.config, logits.device)
         value_loss = None if value_targets is None else self.value_loss(logits, value_targets)
         language_loss = None if labels is None else self.language_loss(hidden, labels)
@@ -362,7 +364,7 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
         logits_to_keep: int = 0,
         return_dict: bool | None = None,
         **kwargs,
-    ) -> CausalLMOutputWithPast:
+    ) -> CausalLMOutputWithPast | tuple:
         """As `ValueModel.forward`, with logits `[B, S or logits_to_keep, V]`.
 
         With `past_key_values`, `input_ids` are the new tokens and `attention_mask` covers old and new ones.
@@ -394,7 +396,8 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
         """`GenerationMixin.generate`, with a cache that never forgets the prefix (no sliding window)."""
         if kwargs.get("use_cache", True):
             kwargs.setdefault("past_key_values", DynamicCache())
-        return super().generate(*args, **kwargs)
+        # the mixin's protocol names attributes, such as `encoder`, that few models have
+        return super().generate(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def prepare_inputs_for_generation(self, input_ids, past_key_values=None, attention_mask=None, **kwargs):
         past = past_key_values.get_seq_length() if past_key_values is not None else 0

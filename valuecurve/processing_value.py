@@ -155,19 +155,17 @@ class ValueProcessor(ProcessorMixin):
             ValueError: for a camera or dataset that is not known, a state of the wrong size or with NaN,
                 or inputs of different lengths.
         """
-        if (task is None) == (question is None):
+        if task is not None and question is None:
+            texts = self.robot_prompts([task] if isinstance(task, str) else task, state, dataset)
+        elif question is not None and task is None:
+            questions = [question] if isinstance(question, str) else question
+            texts = [f"Question: {text} Answer:" for text in questions]
+        else:
             raise ValueError("give either `task` (robot frames) or `question` (questions about images).")
-        texts = (
-            [task] if isinstance(task, str) else [question] if isinstance(question, str) else task or question
-        )
         rows = self._rows_of_images(images, len(texts))
         answers = [answer] if isinstance(answer, str) else answer
-        if task is not None:
-            prompts = self.tokenize(self.robot_prompts(texts, state, dataset))
-        else:
-            prompts = self.tokenize([f"Question: {text} Answer:" for text in texts])
         batch = self.assemble(
-            prompts,
+            self.tokenize(texts),
             images_per_row=np.array([len(row) for row in rows]),
             value_token=task is not None,
             answers=None if answers is None else self.tokenize([f" {a}" for a in answers], eos=True),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 import torch
@@ -273,7 +274,7 @@ def backbones(tmp_path, tokenizer):
     ).save_pretrained(tmp_path / "siglip")
     full = SiglipModel.from_pretrained(tmp_path / "siglip")
     SiglipVision(SiglipVisionConfig(**vision)).save_pretrained(tmp_path / "vision")
-    gemma = {key: value for key, value in TEXT.items() if key != "model_type"} | {
+    gemma: dict[str, Any] = {key: value for key, value in TEXT.items() if key != "model_type"} | {
         "vocab_size": len(tokenizer)
     }
     language = Gemma3ForCausalLM(Gemma3TextConfig(**gemma))

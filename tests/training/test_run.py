@@ -24,6 +24,7 @@ PROGRAM = Path(__file__).parents[2] / "trainer" / "run.py"
 
 def call_main(*arguments) -> int:
     specification = importlib.util.spec_from_file_location("trainer_run", PROGRAM)
+    assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module.main([str(argument) for argument in arguments])
@@ -96,7 +97,7 @@ def test_the_export_is_the_averaged_best_checkpoint(recipe):
     assert call_main("--config", path) == 0
     metrics = json.loads((output / "metrics.json").read_text())
     validation = {entry["step"]: entry["eval_loss"] for entry in metrics["history"] if "eval_loss" in entry}
-    best = min(validation, key=validation.get)
+    best = min(validation, key=lambda step: validation[step])
     assert metrics["best_step"] == best
     averaged = load_file(output / f"checkpoint-{best}" / "ema.safetensors")
     exported = load_file(output / "model" / "model.safetensors")
@@ -134,7 +135,7 @@ def test_killed_between_checkpoints_and_resumed_it_follows_the_same_losses(recip
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not (output / "metrics.json").exists()
-    assert last_checkpoint(output).endswith("checkpoint-4")
+    assert last_checkpoint(output) == str(output / "checkpoint-4")
     resume = [sys.executable, PROGRAM, "--config", path, "--resume"]
     subprocess.run(resume, check=True, env=environment, capture_output=True)
     assert losses(output) == losses(whole)
@@ -160,10 +161,10 @@ def test_two_processes_train(recipe):
 def test_a_checkpoint_cut_short_is_skipped(recipe, caplog):
     path, output = recipe(max_steps=4, save_total_limit=4)
     assert call_main("--config", path) == 0
-    assert last_checkpoint(output).endswith("checkpoint-4")
+    assert last_checkpoint(output) == str(output / "checkpoint-4")
     state = output / "checkpoint-4" / "trainer_state.json"
     state.write_text(state.read_text()[:100])
-    assert last_checkpoint(output).endswith("checkpoint-2")
+    assert last_checkpoint(output) == str(output / "checkpoint-2")
     assert "was not written to its end" in caplog.text
 
 

@@ -27,7 +27,7 @@ def predict(
     image_rows = rows if image_rows is None else image_rows
     starts = range(0, len(rows), batch_size)
     parts = []
-    for start in track(starts, description, disable=description is None):
+    for start in track(starts, description or "", disable=description is None):
         some = slice(start, start + batch_size)
         batch = collator(rows[some], image_rows=image_rows[some])
         batch.pop("value_targets")

@@ -1,5 +1,7 @@
 """Builds the processor and the model that a configuration describes."""
 
+from typing import Any
+
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from ..configuration_value import ValueConfig
@@ -28,17 +30,18 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         missing = "text" if config.vision else "vision"
         raise ConfigError(f"model.{missing} is not set: name both backbones, or neither for random weights.")
     tokenizer = build_tokenizer(config, data)
-    ids = {
+    fields: dict[str, Any] = config.config | {
         "image_token_id": tokenizer.convert_tokens_to_ids(config.image_token),
         "value_token_id": tokenizer.convert_tokens_to_ids(config.value_token),
     }
     if config.vision and config.text:
-        model = ValueModel.from_backbones(config.vision, config.text, config.config | ids)
+        model = ValueModel.from_backbones(config.vision, config.text, fields)
     else:
         text = dict(config.config.get("text_config") or {})
         text |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
-        model = ValueModel(ValueConfig(**config.config | ids | {"text_config": text}))
+        fields["text_config"] = text
+        model = ValueModel(ValueConfig(**fields))
     processor = ValueProcessor(
         tokenizer,
         image_size=model.config.vision_config.image_size,

@@ -59,7 +59,7 @@ class ModelConfig:
 class ValueTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` plus what a value function needs; defaults that suit it."""
 
-    output_dir: str | None = field(default="outputs/value", metadata={"help": "Folder of the run."})
+    output_dir: str = field(default="outputs/value", metadata={"help": "Folder of the run."})
     ema_decay: float = field(default=0.0, metadata={"help": "EMA of the weights, kept in float32; 0 is off."})
     state_dropout: float = field(default=0.0, metadata={"help": "Share of training rows without state."})
     random_shift: int = field(

@@ -163,7 +163,7 @@ def tokenize_frames(dataset: EpisodeDataset, processor: ValueProcessor, chunk: i
     tasks = np.array(dataset.tasks, dtype=object)[dataset.task_index]
     parts = [
         processor.tokenize(
-            processor.robot_prompts(tasks[i : i + chunk], dataset.states[i : i + chunk], dataset.key)
+            processor.robot_prompts(tasks[i : i + chunk].tolist(), dataset.states[i : i + chunk], dataset.key)
         )
         for i in range(0, len(tasks), chunk)
     ]

@@ -6,6 +6,7 @@ logging) to transformers and accelerate.
 
 import json
 import logging
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction
 
 from .config import ValueTrainingArguments
 from .ema import EMA
@@ -97,7 +98,8 @@ class ValueTrainer(Trainer):
             return
         with self.averaged_weights():
             self._own_model().save_pretrained(folder)
-        self.processing_class.save_pretrained(folder)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
 
 
 class _UpdateEMA(TrainerCallback):
@@ -108,7 +110,7 @@ class _UpdateEMA(TrainerCallback):
         self.trainer.start_ema()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.trainer.ema.update(self.trainer._own_model())
+        self.trainer.start_ema().update(self.trainer._own_model())
 
 
 def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
@@ -145,7 +147,7 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     return None
 
 
-def metrics_of(rows: np.ndarray, data) -> "callable":
+def metrics_of(rows: np.ndarray, data) -> Callable[[EvalPrediction], dict[str, float]]:
     """A `compute_metrics` for validation over these frame rows, in this order."""
     from ..metrics import value_metrics
 
@@ -153,7 +155,7 @@ def metrics_of(rows: np.ndarray, data) -> "callable":
     episode = dataset.episode_index[rows]
     success = np.repeat(data.outcomes.success, dataset.lengths)[rows]
 
-    def compute(prediction) -> dict[str, float]:
+    def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits = np.asarray(prediction.predictions, np.float64)
         probabilities = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities /= probabilities.sum(-1, keepdims=True)
