@@ -85,6 +85,19 @@ def test_a_hub_file_imports_torch_transformers_and_its_neighbours_only(name):
     assert not re.search(r"^\s*from \. import", source, re.MULTILINE)
 
 
+def test_looking_at_datasets_loads_neither_torch_nor_transformers():
+    code = "import sys, valuecurve.cli; print({'torch', 'transformers'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert result.stdout == "set()\n"
+
+
+def test_the_package_lists_its_classes_and_has_no_others():
+    assert set(valuecurve.__all__) <= set(dir(valuecurve))
+    assert [getattr(valuecurve, name).__name__ for name in valuecurve.__all__] == valuecurve.__all__
+    with pytest.raises(AttributeError, match="module 'valuecurve' has no attribute 'ValueNet'"):
+        _ = valuecurve.ValueNet
+
+
 def test_no_file_of_the_package_names_a_place_on_a_machine():
     place = re.compile(r"(?<![\w./:{}])/(?:home|root|work|tmp|Users|mnt|data|opt)/|[A-Z]:\\\\")
     assert [str(path) for path in SOURCES if place.search(path.read_text())] == []

@@ -1,19 +1,45 @@
 """valuecurve: value functions for robot learning, native to the Hugging Face Hub.
 
 A robot episode goes in; at every frame a distribution over the normalised negative time to success comes out.
-Importing the package makes `AutoModel`, `AutoProcessor` and `AutoConfig` know its classes.
+
+The classes of `__all__` are imported when one of them is first named (`valuecurve.training` and
+`valuecurve.scoring` do), because torch and transformers take seconds to import and reading datasets needs
+neither. From then on transformers' `AutoModel`, `AutoProcessor` and the like know all of them.
 """
 
-from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+from typing import TYPE_CHECKING
 
-from .configuration_value import ValueConfig
-from .modeling_value import ValueForConditionalGeneration, ValueModel, ValueOutput
-from .processing_value import ValueProcessor
+if TYPE_CHECKING:
+    from .configuration_value import ValueConfig
+    from .modeling_value import ValueForConditionalGeneration, ValueModel, ValueOutput
+    from .processing_value import ValueProcessor
 
 __version__ = "0.1.0"
 __all__ = ["ValueConfig", "ValueForConditionalGeneration", "ValueModel", "ValueOutput", "ValueProcessor"]
 
-AutoConfig.register(ValueConfig.model_type, ValueConfig)
-AutoModel.register(ValueConfig, ValueModel)
-AutoModelForImageTextToText.register(ValueConfig, ValueForConditionalGeneration)
-AutoProcessor.register(ValueConfig, ValueProcessor)
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _import_classes()
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _import_classes() -> None:
+    """Imports all classes of `__all__` into this module, and makes transformers' Auto classes know them."""
+    from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+
+    from .configuration_value import ValueConfig
+    from .modeling_value import ValueForConditionalGeneration, ValueModel, ValueOutput
+    from .processing_value import ValueProcessor
+
+    AutoConfig.register(ValueConfig.model_type, ValueConfig)
+    AutoModel.register(ValueConfig, ValueModel)
+    AutoModelForImageTextToText.register(ValueConfig, ValueForConditionalGeneration)
+    AutoProcessor.register(ValueConfig, ValueProcessor)
+    classes = (ValueConfig, ValueForConditionalGeneration, ValueModel, ValueOutput, ValueProcessor)
+    globals().update({cls.__name__: cls for cls in classes})

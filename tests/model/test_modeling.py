@@ -213,6 +213,15 @@ STRANGER = """
 """
 
 
+@pytest.mark.parametrize("first", ["import valuecurve.training", "from valuecurve import ValueConfig"])
+def test_with_the_package_a_checkpoint_loads_without_trusting_its_code(model, tmp_path, first):
+    model.save_pretrained(tmp_path)
+    load = "from transformers import AutoModel; print(AutoModel.from_pretrained(sys.argv[1]).__module__)"
+    command = [sys.executable, "-c", f"import sys\n{first}\n{load}", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert result.stdout == "valuecurve.modeling_value\n", result.stderr
+
+
 def test_a_stranger_without_the_package_gets_bit_identical_values(model, processor, frames, tmp_path):
     tasks, states = [TASKS[0], TASKS[1], TASKS[0]], [[0.5, 0.0, 5.0], [0.0, 1.0, 5.0], [0.1, 0.2, 5.0]]
     batch = processor(images=frames, task=tasks, state=states)

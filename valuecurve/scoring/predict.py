@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from .. import ValueModel
 from ..episodes import EpisodeDataset
-from ..modeling_value import ValueModel
 from ..training import RobotCollator
 
 

@@ -4,9 +4,7 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from ..configuration_value import ValueConfig
-from ..modeling_value import ValueModel
-from ..processing_value import ValueProcessor
+from .. import ValueConfig, ValueModel, ValueProcessor
 from .config import ConfigError, ModelConfig
 from .data import RobotData
 from .tokenizer import train_tokenizer

@@ -15,7 +15,7 @@ import torch
 import yaml
 from transformers import AutoConfig, TrainingArguments
 
-from ..configuration_value import ValueConfig
+from .. import ValueConfig
 
 
 class ConfigError(ValueError):
