@@ -143,7 +143,7 @@ def main() -> None:
     collator = Collator(train, processor, PACKED_SHARE)
     Trainer(model=model, args=arguments, train_dataset=train, data_collator=collator).train()
     print(f"held-out questions answered exactly: {exact_match(model, held_out, collator):.3f}")
-    model.to(torch.bfloat16).save_pretrained(work)
+    model.to(torch.bfloat16).save_pretrained(work)  # pyright: ignore[reportArgumentType]
     processor.save_pretrained(work)
     shutil.rmtree(options.output, ignore_errors=True)
     work.rename(options.output)
