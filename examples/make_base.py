@@ -3,9 +3,14 @@
     python examples/collect_metaworld.py --output outputs/base --episodes 0 --vqa-rows 16000 --seed 7
     python examples/make_base.py outputs/base/metaworld_vqa examples/value_tiny_base
 
-A value model of the tiny size learns, from random weights, to answer questions about single pictures. Two
-layouts take turns: all questions of a picture one after the other (one look, five answers), and one question
-in the prefix, as `ValueProcessor` lays it out. The value head is not trained here.
+A value model of the tiny size learns, from random weights and in two phases, to answer questions about single
+pictures; the value head is not trained here.
+
+1. *See*: the vision backbone alone, under a throw-away classifier over the answers of every question.
+   (Without it, a small model stays for long with what the questions alone tell about the answers.)
+2. *Answer*: the whole model answers in words, the vision backbone frozen. Two layouts take turns: all
+   questions of a picture one after the other (one look, five answers), and one question in the prefix,
+   as `ValueProcessor` lays it out.
 """
 
 import argparse
@@ -19,12 +24,15 @@ import torch
 import yaml
 from PIL import Image
 from rich.progress import track
+from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from valuecurve import ValueConfig, ValueModel, ValueProcessor
 from valuecurve.processing_value import resize_images
 from valuecurve.training.tokenizer import train_tokenizer
+from valuecurve.training.trainer import random_shift
 
 PACKED_SHARE = 0.7  # of the batches; found to be enough for the second layout to work
 
@@ -51,6 +59,74 @@ class Questions(Dataset):
         return [
             text for turns in self.turns for q, a in turns for text in (f"Question: {q} Answer:", f" {a}")
         ]
+
+
+class AnswerClassifier(nn.Module):
+    """A vision backbone under a classifier: one class for every answer that a question has ever got.
+
+    Its features go in side by side, `[I, P * C]`, so that the place of each counts.
+    """
+
+    possible: torch.Tensor  # bool [questions, classes]
+
+    def __init__(self, vision: PreTrainedModel, tokens: int, questions: Questions, shift: int):
+        super().__init__()
+        pairs = {turn for turns in questions.turns for turn in turns}
+        self.classes = {pair: i for i, pair in enumerate(sorted(pairs))}
+        asked = sorted({question for question, _ in pairs})
+        self.asked = {question: i for i, question in enumerate(asked)}
+        possible = [[question == other for other, _ in self.classes] for question in asked]
+        self.register_buffer("possible", torch.tensor(possible))
+        self.vision, self.shift = vision, shift
+        width = tokens * vision.config.hidden_size
+        self.head = nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, len(self.classes)))
+
+    def collate(self, questions: Questions, rows: list[int]) -> dict[str, torch.Tensor]:
+        turns = [
+            (i, self.asked[q], self.classes[q, a])
+            for i, row in enumerate(rows)
+            for q, a in questions.turns[row]
+            if (q, a) in self.classes
+        ]
+        picture, asked, answer = torch.tensor(turns).T
+        return {
+            "pixel_values": questions.pictures[rows],
+            "picture": picture,
+            "asked": asked,
+            "answer": answer,
+        }
+
+    def forward(self, pixel_values, picture, asked, answer):
+        if self.training:
+            pixel_values = random_shift(pixel_values, self.shift)
+        features = self.vision(pixel_values=pixel_values.float() / 127.5 - 1).last_hidden_state
+        logits = self.head(features.flatten(1))[picture].masked_fill(~self.possible[asked], -torch.inf)
+        return {"loss": F.cross_entropy(logits, answer), "right": logits.argmax(-1) == answer}
+
+
+def learn_to_see(model: ValueModel, train: Questions, held_out: Questions, recipe: dict, work: Path) -> None:
+    """Phase 1; trains `model.vision_tower`."""
+    grid = model.config.vision_config.image_size // model.config.vision_config.patch_size
+    classifier = AnswerClassifier(model.vision_tower, grid**2, train, recipe["random_shift"])
+    run_trainer(classifier, recipe["see"], train, lambda rows: classifier.collate(train, rows), work)
+    classifier.eval()
+    with torch.no_grad():
+        batches = [list(range(i, min(i + 64, len(held_out)))) for i in range(0, len(held_out), 64)]
+        right = torch.cat([classifier(**classifier.collate(held_out, rows))["right"] for rows in batches])
+    print(f"see: {right.float().mean():.3f} of the held-out answers right")
+
+
+def run_trainer(model: nn.Module, settings: dict, train: Dataset, collator, work: Path) -> None:
+    arguments = TrainingArguments(
+        str(work),
+        report_to="none",
+        remove_unused_columns=False,
+        save_strategy="no",
+        logging_steps=100,
+        dataloader_pin_memory=False,
+        **settings,
+    )
+    Trainer(model=model, args=arguments, train_dataset=train, data_collator=collator).train()
 
 
 class Collator:
@@ -131,19 +207,12 @@ def main() -> None:
         tokenizer, image_size=size, vision_tokens_per_image=model.config.vision_tokens_per_image
     )
     work = options.output.with_name(options.output.name + ".tmp")
-    arguments = TrainingArguments(
-        str(work),
-        report_to="none",
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_steps=50,
-        dataloader_pin_memory=False,
-        **recipe["training"],
-    )
+    learn_to_see(model, train, held_out, recipe, work)
+    model.vision_tower.requires_grad_(False)
     collator = Collator(train, processor, PACKED_SHARE)
-    Trainer(model=model, args=arguments, train_dataset=train, data_collator=collator).train()
-    print(f"held-out questions answered exactly: {exact_match(model, held_out, collator):.3f}")
-    model.to(torch.bfloat16).save_pretrained(work)  # pyright: ignore[reportArgumentType]
+    run_trainer(model, recipe["answer"], train, collator, work)
+    print(f"answer: held-out questions answered exactly: {exact_match(model, held_out, collator):.3f}")
+    model.bfloat16().save_pretrained(work)
     processor.save_pretrained(work)
     shutil.rmtree(options.output, ignore_errors=True)
     work.rename(options.output)

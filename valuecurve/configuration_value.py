@@ -17,6 +17,7 @@ AUTO_MAP = {
 }
 CHOICES = {
     "projector": ("mlp", "linear"),
+    "vision_pooling": ("average", "concat"),
     "attention": ("bidirectional", "causal"),
     "readout": ("value_token", "last_token"),
     "head": ("mlp", "linear"),
@@ -40,8 +41,10 @@ class ValueConfig(PretrainedConfig):
         target: distribution that the value target becomes: "hl_gauss" (Farebrother et al. 2024), "two_hot"
             (Bellemare et al. 2017) or "one_hot".
         target_sigma: standard deviation of "hl_gauss" in value units; default 0.75 bin widths.
-        vision_tokens_per_image: tokens of one image; fewer than the backbone gives are average-pooled
-            on the grid. Must be a square number. Default: all of them.
+        vision_tokens_per_image: tokens of one image; fewer than the backbone gives are pooled on its grid, by
+            `vision_pooling`. Must be a square number. Default: all of them.
+        vision_pooling: "average" of neighbouring tokens, or "concat": their features side by side, so that
+            the projector knows which was where (space-to-depth, as in Idefics 3, Laurençon et al. 2024).
         image_token_id, value_token_id: placeholders in `input_ids`; ids that the tokenizer already has.
         image_mean, image_std: per channel, for pixels rescaled to [0, 1]; applied on the model's device.
         freeze_vision, freeze_embeddings: take the vision backbone / the token embeddings out of training.
@@ -69,6 +72,7 @@ class ValueConfig(PretrainedConfig):
         target="hl_gauss",
         target_sigma=None,
         vision_tokens_per_image=None,
+        vision_pooling="average",
         image_token_id=262144,  # Gemma 3's <image_soft_token>
         value_token_id=6,  # Gemma 3's <unused0>
         image_mean=(0.5, 0.5, 0.5),  # SigLIP's own
@@ -94,7 +98,8 @@ class ValueConfig(PretrainedConfig):
         self.target = target
         bin_width = (v_max - v_min) / max(num_bins - 1, 1)
         self.target_sigma = 0.75 * bin_width if target_sigma is None else target_sigma
-        self.vision_tokens_per_image = vision_tokens_per_image or _grid_tokens(self.vision_config)
+        self.vision_tokens_per_image = vision_tokens_per_image or grid_tokens(self.vision_config)
+        self.vision_pooling = vision_pooling
         self.image_token_id = image_token_id
         self.value_token_id = value_token_id
         self.image_mean = list(image_mean)
@@ -122,6 +127,13 @@ class ValueConfig(PretrainedConfig):
             raise ValueError(
                 f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number."
             )
+        if self.vision_pooling == "concat":
+            grid, side = math.isqrt(grid_tokens(self.vision_config)), math.isqrt(self.vision_tokens_per_image)
+            if grid % side:
+                raise ValueError(
+                    f"vision_tokens_per_image={side**2} cannot be concatenated from a grid of "
+                    f"{grid} x {grid} tokens: its side, {side}, must divide {grid}."
+                )
 
 
 def _sub_config(config, default_type):
@@ -132,15 +144,16 @@ def _sub_config(config, default_type):
     return AutoConfig.for_model(config.pop("model_type", default_type), **config)
 
 
-def _grid_tokens(vision_config):
-    """Patches per image of a ViT-like backbone."""
+def grid_tokens(vision_config):
+    """Tokens per image of a vision backbone: patches of a ViT, cells of the last stage of a ConvNeXt."""
     size, patch = getattr(vision_config, "image_size", None), getattr(vision_config, "patch_size", None)
     if not isinstance(size, int) or not isinstance(patch, int):
         raise ValueError(
             f"vision backbone {vision_config.model_type!r} has no integer image_size and patch_size: "
             "set vision_tokens_per_image."
         )
-    return (size // patch) ** 2
+    stages = len(getattr(vision_config, "hidden_sizes", None) or [0])  # each but the first halves the grid
+    return (size // patch // 2 ** (stages - 1)) ** 2
 
 
 ValueConfig.register_for_auto_class()

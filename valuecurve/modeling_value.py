@@ -21,6 +21,7 @@ Shape suffixes: B rows, S tokens, I images, P tokens per image, D text width, K 
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import nn
@@ -30,7 +31,7 @@ from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
 
-from .configuration_value import ValueConfig
+from .configuration_value import ValueConfig, grid_tokens
 
 # --- the support and the distributions over it -----------------------------------------------------------
 
@@ -85,12 +86,15 @@ def target_distribution(values: torch.Tensor, config: ValueConfig) -> torch.Tens
 
 
 def build_projector(config: ValueConfig) -> nn.Module:
-    """Vision features `[…, vision width]` to text embeddings `[…, D]`."""
+    """Pooled vision features `[I, P, C]` to text embeddings `[I, P, D]`."""
     vision_width, text_width = _width(config.vision_config), config.text_config.hidden_size
+    concat = config.vision_pooling == "concat"
+    merged = grid_tokens(config.vision_config) // config.vision_tokens_per_image if concat else 1
+    pooled_width = merged * vision_width
     if config.projector == "linear":
-        return nn.Linear(vision_width, text_width)
+        return nn.Linear(pooled_width, text_width)
     return nn.Sequential(
-        nn.Linear(vision_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width)
+        nn.Linear(pooled_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width)
     )
 
 
@@ -215,6 +219,14 @@ class ValueModel(ValuePreTrainedModel):
         model.apply_freezing()
         return model
 
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs) -> Self:
+        """As `PreTrainedModel.from_pretrained`; what the configuration freezes is frozen."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with output_loading_info
+        model.apply_freezing()  # loading replaces the parameters
+        return loaded
+
     def apply_freezing(self):
         """Sets `requires_grad` from `config.freeze_vision` and `config.freeze_embeddings`."""
         self.vision_tower.requires_grad_(not self.config.freeze_vision)
@@ -259,7 +271,7 @@ class ValueModel(ValuePreTrainedModel):
         features = self.vision_tower(pixel_values=pixels).last_hidden_state
         if features.ndim == 4:  # convolutional backbones: [I, C, h, w]
             features = features.flatten(2).transpose(1, 2)
-        return self.projector(_pool_tokens(features, self.config.vision_tokens_per_image))
+        return self.projector(_pool_tokens(features, self.config))
 
     def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
         """Token embeddings `[B, S, D]` with image features and the value token in their places."""
@@ -427,8 +439,9 @@ def _width(vision_config) -> int:
     return width if isinstance(width, int) else vision_config.hidden_sizes[-1]
 
 
-def _pool_tokens(features: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Average-pool `[I, n, C]` on its square grid to `[I, tokens, C]`."""
+def _pool_tokens(features: torch.Tensor, config: ValueConfig) -> torch.Tensor:
+    """Vision features `[I, n, C]` on their square grid to `[I, P, C]`, with "concat" `[I, P, n / P * C]`."""
+    tokens = config.vision_tokens_per_image
     if features.shape[1] == tokens:
         return features
     grid, target = math.isqrt(features.shape[1]), math.isqrt(tokens)
@@ -437,6 +450,10 @@ def _pool_tokens(features: torch.Tensor, tokens: int) -> torch.Tensor:
             f"the vision backbone gives {features.shape[1]} tokens per image, which cannot become "
             f"vision_tokens_per_image={tokens}; choose a square number that is not larger."
         )
+    if config.vision_pooling == "concat":
+        side = grid // target
+        blocks = features.unflatten(1, (target, side, target, side)).transpose(2, 3)  # [I, t, t, s, s, C]
+        return blocks.flatten(3).flatten(1, 2)
     grid_features = features.transpose(1, 2).unflatten(2, (grid, grid))
     return F.adaptive_avg_pool2d(grid_features, target).flatten(2).transpose(1, 2)
 

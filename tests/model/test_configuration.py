@@ -22,6 +22,7 @@ def test_a_configuration_survives_saving(tokenizer, tmp_path):
         ({"num_bins": 1}, "at least 2 bins"),
         ({"v_min": 0.0, "v_max": -1.0}, "v_min < v_max"),
         ({"vision_tokens_per_image": 5}, "not a square number"),
+        ({"vision_tokens_per_image": 9, "vision_pooling": "concat"}, "its side, 3, must divide 4"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_suggestion(tokenizer, fields, message):

@@ -187,6 +187,21 @@ def test_pooled_vision_tokens_change_the_prefix_length(tokenizer):
     assert model.dummy_inputs["input_ids"].shape == (2, 4 + 5)
 
 
+def test_concatenated_vision_tokens_hold_their_block_of_the_grid(tokenizer):
+    model = ValueModel(make_config(tokenizer, vision_tokens_per_image=4, vision_pooling="concat")).eval()
+    pixels = model.dummy_inputs["pixel_values"]
+    seen = {}
+    model.projector.register_forward_hook(lambda module, inputs, output: seen.update(blocks=inputs[0]))
+    model.vision_tower.register_forward_hook(
+        lambda module, inputs, output: seen.update(tokens=output.last_hidden_state)
+    )
+    model.get_image_features(pixels)
+    rows_of_4 = {0: [0, 1, 4, 5], 1: [2, 3, 6, 7], 2: [8, 9, 12, 13], 3: [10, 11, 14, 15]}  # in a 4 x 4 grid
+    for block, tokens in rows_of_4.items():
+        assert torch.equal(seen["blocks"][:, block], seen["tokens"][:, tokens].flatten(1))
+    assert model(**model.dummy_inputs).value.shape == (2,)
+
+
 # --- saving and loading ------------------------------------------------------------------------------------
 
 STRANGER = """

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from .. import ValueConfig, ValueModel, ValueProcessor
@@ -14,13 +15,15 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
     """The model and its processor, with the statistics of `data`.
 
     From `model.base` (a value checkpoint), or from the backbones `model.vision` and `model.text`, or, with
-    neither, from random weights.
+    neither, from random weights; with float32 weights, whatever they are stored in. Fields of `model.config`
+    replace those of the base.
 
     Raises:
         ConfigError: when only one backbone is named.
     """
     if config.base:
-        model = ValueModel.from_pretrained(config.base)
+        fields = ValueConfig.from_pretrained(config.base).to_dict() | config.config
+        model = ValueModel.from_pretrained(config.base, config=ValueConfig(**fields), dtype=torch.float32)
         processor = ValueProcessor.from_pretrained(config.base)
         _fit(processor, data)
         return model, processor
@@ -33,7 +36,7 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         "value_token_id": tokenizer.convert_tokens_to_ids(config.value_token),
     }
     if config.vision and config.text:
-        model = ValueModel.from_backbones(config.vision, config.text, fields)
+        model = ValueModel.from_backbones(config.vision, config.text, fields, dtype=torch.float32)
     else:
         text = dict(config.config.get("text_config") or {})
         text |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}

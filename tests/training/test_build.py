@@ -1,0 +1,40 @@
+"""Starting from a checkpoint: weights in float32, fields of the recipe, statistics of the new data."""
+
+import pytest
+import torch
+from tiny_models import write_recipe
+
+from valuecurve.training import ConfigError, RobotData, load_config
+from valuecurve.training.build import build_model
+
+
+@pytest.fixture
+def data_and_config(tiny_v30, tmp_path):
+    config = load_config(write_recipe(tmp_path / "recipe.yaml", tiny_v30, tmp_path / "run"))
+    return RobotData.prepare(config.data), config
+
+
+def test_a_bfloat16_base_is_trained_in_float32_with_the_fields_of_the_recipe(data_and_config, tmp_path):
+    data, config = data_and_config
+    model, processor = build_model(config.model, data)
+    statistics = processor.state_statistics
+    processor.state_statistics, processor.scales, processor.cameras = {}, {}, []
+    model.bfloat16().save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+
+    config.model.base, config.model.config = str(tmp_path / "base"), {"freeze_vision": True}
+    started, fitted = build_model(config.model, data)
+    assert {parameter.dtype for parameter in started.parameters()} == {torch.float32}
+    for name, parameter in started.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name).float()), name
+        assert parameter.requires_grad == (not name.startswith("vision_tower"))
+    assert started.config.freeze_vision and started.config.num_bins == 201
+    assert fitted.state_statistics == statistics and fitted.cameras == data.camera_names
+    assert fitted.scales == pytest.approx(data.scales)
+
+
+def test_one_backbone_alone_is_refused(data_and_config):
+    data, config = data_and_config
+    config.model.vision = "somewhere"
+    with pytest.raises(ConfigError, match="model.text is not set"):
+        build_model(config.model, data)
