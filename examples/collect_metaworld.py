@@ -30,7 +30,7 @@ from rich.table import Table
 from valuecurve.episodes.writing import DatasetWriter
 
 SIZE = 128  # pixels
-VIDEO = {"crf": 27, "gop": 30, "preset": "slower"}  # chosen so that 300 episodes fit 12 MB
+VIDEO = {"crf": 28, "gop": 30, "preset": "slower"}  # chosen so that 300 episodes fit 12 MB
 WEBP = {"quality": 85, "method": 6}  # chosen so that 2,500 pictures fit 6 MB
 VALIDATION_EVERY = 10  # every tenth rollout's questions are held out
 FEATURES = {

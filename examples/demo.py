@@ -6,6 +6,7 @@ Writes `model/` (loadable by `AutoModel`), `metrics.json`, `curves.png` and one 
 """
 
 import argparse
+import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ from valuecurve.evaluation import (
 )
 from valuecurve.metrics import value_metrics
 from valuecurve.scoring import predict, shuffled_between_episodes
-from valuecurve.training import RobotData, Run, load_config, train
+from valuecurve.training import RobotData, Run, load_config, prepare, train
 
 SHOWN = 3  # episodes of each outcome in the picture and as videos
 
@@ -53,8 +54,6 @@ def evaluate(run: Run, model, rows: np.ndarray) -> tuple[dict[str, dict[str, flo
     data, dataset = run.data, run.data.dataset
     bins = model.config.num_bins
     probabilities = predict(model, run.collator, rows, description="test frames")
-    other = shuffled_between_episodes(dataset, rows)
-    shuffled = predict(model, run.collator, rows, image_rows=other, description="images shuffled")
     fitted = data.rows("train")
     constant = constant_distribution(data.targets[fitted], bins)
     clock = ElapsedTime.fit(
@@ -64,8 +63,12 @@ def evaluate(run: Run, model, rows: np.ndarray) -> tuple[dict[str, dict[str, flo
         "model": probabilities,
         "constant": np.tile(constant, (len(rows), 1)),
         "elapsed_time": clock.predict(dataset.task_index[rows], dataset.frame_index[rows]),
-        "shuffled_images": shuffled,
     }
+    if len(np.unique(dataset.episode_index[rows])) > 1:
+        other = shuffled_between_episodes(dataset, rows)
+        forecasts["shuffled_images"] = predict(
+            model, run.collator, rows, image_rows=other, description="images shuffled"
+        )
     success = np.repeat(data.outcomes.success, dataset.lengths)
     metrics = {
         name: value_metrics(
@@ -164,11 +167,12 @@ def main(argv: list[str] | None = None) -> None:
     transformers.logging.set_verbosity_error()
     clock = Clock(console)
     config = load_config(options.config, [*overrides, "--training.output_dir", str(output)])
+    for old in [*output.glob("checkpoint-*"), *output.glob("episode_*.mp4")]:  # of an earlier demo
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     with clock.phase("frame_store", "1/4  Decode every frame once, into the frame store"):
-        data = RobotData.prepare(config.data)
-        data.frame_store(96, config.model.resample, config.data.cache_dir)
+        prepared = prepare(config)
     with clock.phase("train", "2/4  Train"):
-        run = train(config)
+        run = train(config, prepared=prepared)
     with clock.phase("evaluate", "3/4  Evaluate on the test episodes"):
         model = AutoModel.from_pretrained(output / "model")
         rows = run.data.rows("test")

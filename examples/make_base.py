@@ -35,6 +35,28 @@ from valuecurve.training.tokenizer import train_tokenizer
 from valuecurve.training.trainer import random_shift
 
 PACKED_SHARE = 0.7  # of the batches; found to be enough for the second layout to work
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-text-to-text
+tags: [robotics, value-function, metaworld]
+---
+
+# value_tiny_base
+
+The small model that `trainer/recipes/value_tiny.yaml` starts from, as larger ones start from SigLIP
+and Gemma. It has learned to see Meta-World's push and drawer scenes by answering questions about
+14,400 single pictures (16,000, a tenth held out); its value head has random weights. The pictures come
+from rollouts of their own: it has never seen an episode of `examples/metaworld_push`.
+
+Held-out answers right: {see:.1%} by the vision backbone under a classifier, {answer:.1%} by the whole
+model in words, every token of the answer. About 20 minutes on 2 cores:
+
+```bash
+python examples/collect_metaworld.py --output outputs/base --episodes 0 --vqa-rows 16000 --seed 7
+python examples/make_base.py outputs/base/metaworld_vqa examples/value_tiny_base
+```
+"""
 
 
 class Questions(Dataset):
@@ -104,8 +126,8 @@ class AnswerClassifier(nn.Module):
         return {"loss": F.cross_entropy(logits, answer), "right": logits.argmax(-1) == answer}
 
 
-def learn_to_see(model: ValueModel, train: Questions, held_out: Questions, recipe: dict, work: Path) -> None:
-    """Phase 1; trains `model.vision_tower`."""
+def learn_to_see(model: ValueModel, train: Questions, held_out: Questions, recipe: dict, work: Path) -> float:
+    """Phase 1: trains `model.vision_tower`; the share of held-out answers that it gets right."""
     grid = model.config.vision_config.image_size // model.config.vision_config.patch_size
     classifier = AnswerClassifier(model.vision_tower, grid**2, train, recipe["random_shift"])
     run_trainer(classifier, recipe["see"], train, lambda rows: classifier.collate(train, rows), work)
@@ -113,7 +135,7 @@ def learn_to_see(model: ValueModel, train: Questions, held_out: Questions, recip
     with torch.no_grad():
         batches = [list(range(i, min(i + 64, len(held_out)))) for i in range(0, len(held_out), 64)]
         right = torch.cat([classifier(**classifier.collate(held_out, rows))["right"] for rows in batches])
-    print(f"see: {right.float().mean():.3f} of the held-out answers right")
+    return float(right.float().mean())
 
 
 def run_trainer(model: nn.Module, settings: dict, train: Dataset, collator, work: Path) -> None:
@@ -207,13 +229,18 @@ def main() -> None:
         tokenizer, image_size=size, vision_tokens_per_image=model.config.vision_tokens_per_image
     )
     work = options.output.with_name(options.output.name + ".tmp")
-    learn_to_see(model, train, held_out, recipe, work)
+    seen = learn_to_see(model, train, held_out, recipe, work)
     model.vision_tower.requires_grad_(False)
     collator = Collator(train, processor, PACKED_SHARE)
     run_trainer(model, recipe["answer"], train, collator, work)
-    print(f"answer: held-out questions answered exactly: {exact_match(model, held_out, collator):.3f}")
+    answered = exact_match(model, held_out, collator)
+    print(f"held-out answers right: {seen:.3f} after phase 1, {answered:.3f} in words")
     model.bfloat16().save_pretrained(work)
     processor.save_pretrained(work)
+    for code in work.glob("*.py"):  # in this repository one copy of the code is enough
+        code.unlink()
+        code.symlink_to(Path("../../valuecurve") / code.name)
+    (work / "README.md").write_text(CARD.format(see=seen, answer=answered))
     shutil.rmtree(options.output, ignore_errors=True)
     work.rename(options.output)
     print(f"wrote {options.output}: {sum(f.stat().st_size for f in options.output.iterdir()) / 1e6:.1f} MB")

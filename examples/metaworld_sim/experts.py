@@ -1,7 +1,7 @@
 """Scripted experts: a plan of moves per episode, with the skill level and the failure chosen beforehand.
 
-A failing expert makes the same movements at the same speeds as a succeeding one, so that neither the
-clock nor the hand's position tells the outcome: what tells it is where the puck is, or the drawer.
+A failing expert makes the same movements at the same speeds as a succeeding one, so that the hand's position
+hardly tells the outcome: what tells it is where the puck is, or the drawer.
 """
 
 from collections.abc import Iterator
@@ -92,11 +92,13 @@ def make_hand(scene: Scene, script: Script, rng: np.random.Generator) -> Hand:
     return Hand(scene, rng, rng.uniform(*speed), rng.uniform(0.005, 0.03), pauses)
 
 
-def actions(scene: Scene, script: Script, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def actions(
+    scene: Scene, script: Script, rng: np.random.Generator, patience: tuple[int, int]
+) -> Iterator[np.ndarray]:
     """The episode's actions; the scene must be stepped with each before the next is taken.
 
-    A success is cut by the caller at its first successful frame. A failure ends by itself, after
-    having lingered for a while at the place where it gave up.
+    A success is cut by the caller at its first successful frame. A failure ends by itself, after having
+    lingered for `patience` frames (from, below) at the place where it gave up.
     """
     hand = make_hand(scene, script, rng)
     plan = _push(hand, script) if scene.task == "push" else _open(hand, script)
@@ -109,7 +111,7 @@ def actions(scene: Scene, script: Script, rng: np.random.Generator) -> Iterator[
     if script.failure == "freeze":
         yield from hand.wait(int(rng.integers(12, 45)))
     elif script.failure:
-        yield from hand.wait(int(rng.integers(0, 9)))
+        yield from hand.wait(int(rng.integers(*patience)))
     else:
         yield from hand.wait(20)  # a success is cut at its first successful frame
 

@@ -15,6 +15,7 @@ from .scene import CAMERAS, GOAL_RADIUS, TASK_TEXTS, Scene, Truth
 GRID = 8  # the picture's columns and rows in "where is …" questions
 TURNS = (4, 6)  # questions per picture
 AFTER_SUCCESS = 8  # frames that a rollout goes on once it has succeeded
+PATIENCE = (0, 9)  # frames that a failure lingers, from and below: they all look alike
 FRAME_SHARE = 0.12  # of a rollout's frames that are looked at, besides its last; twice that after success
 
 Pixels = dict[str, tuple[float, float]]  # what is in the frame -> (column, row) as fractions
@@ -171,7 +172,7 @@ def looked_at(scene: Scene, seed: int, number: int) -> list[dict]:
     script = choose_script(seed, QUESTIONS, number)
     scene.reset(rng)
     rows, frames, after = [], 0, 0
-    for action in actions(scene, script, rng):
+    for action in actions(scene, script, rng, PATIENCE):
         if looks.random() < FRAME_SHARE * (2 if after else 1):
             rows.append(_row(scene, str(looks.choice(list(CAMERAS))), looks))
         scene.step(action)

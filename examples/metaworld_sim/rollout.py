@@ -18,6 +18,8 @@ MIN_FRAMES, MAX_FRAMES = 30, 120
 CLEAR_MISS = 0.09  # metres: a failed puck ends at least this far from the goal (success is 0.05)
 CLEARLY_SHUT = 0.11  # metres: a failed drawer ends at most this far open (success is 0.16)
 SUCCESS_SHARE = 0.58
+PATIENCE = (15, 50)  # frames that a failure lingers, from and below
+HARD_FAILS = 9.0  # change of the log-odds of failure from the easiest layout to the hardest
 
 
 @dataclass
@@ -78,11 +80,21 @@ def collect(scene: Scene, seed: int, stream: int, number: int, cameras=tuple(CAM
     raise RuntimeError(f"episode {number} ({scene.task}, {script}) did not turn out as meant in 50 attempts")
 
 
+def _reset(scene: Scene, script: Script, rng: np.random.Generator) -> None:
+    """A layout for an episode that is to end so: as with learned policies, hard ones fail more often."""
+
+    def accept(layout: np.ndarray) -> bool:
+        odds = np.exp(HARD_FAILS * (scene.hardness(layout) - 0.5))  # of failure, equal for the middle
+        return rng.random() < (odds if script.failure else 1) / (1 + odds)
+
+    scene.reset(rng, accept)
+
+
 def _roll(scene: Scene, script: Script, rng, number: int, attempt: int) -> Episode | None:
     """Roll out without pictures (they cost most); None if it went otherwise than meant."""
-    scene.reset(rng)
+    _reset(scene, script, rng)
     states, taken, truths = [], [], [scene.truth()]
-    for action in actions(scene, script, rng):
+    for action in actions(scene, script, rng, PATIENCE):
         states.append(scene.state)
         taken.append(action)
         scene.step(action)
@@ -106,8 +118,6 @@ def _as_meant(scene: Scene, script: Script, truths: list[Truth]) -> bool:
         return False
     if script.success:
         return True
-    if len(truths) == MAX_FRAMES:
-        return script.failure == "freeze"
     if scene.task == "push":
         return last.remaining > CLEAR_MISS and last.target[2] < 0.1
     return last.drawer < CLEARLY_SHUT
@@ -115,7 +125,7 @@ def _as_meant(scene: Scene, script: Script, truths: list[Truth]) -> bool:
 
 def _render(scene: Scene, script: Script, rng, episode: Episode, cameras) -> None:
     """Step the same episode again, taking its pictures."""
-    scene.reset(rng)
+    _reset(scene, script, rng)
     images: dict[str, list[np.ndarray]] = {camera: [] for camera in cameras}
     for frame, action in enumerate(episode.actions):
         if not np.array_equal(scene.state, episode.states[frame]):

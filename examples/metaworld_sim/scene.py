@@ -12,6 +12,7 @@ import os
 
 os.environ.setdefault("MUJOCO_GL", "osmesa")  # software rendering: the same pixels with and without a GPU
 
+from collections.abc import Callable  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 
 import mujoco  # noqa: E402
@@ -99,11 +100,17 @@ class Scene:
         else:
             goal.rgba[3] = 0.0  # where the handle has to go is not marked in the real world
 
-    def reset(self, rng: np.random.Generator) -> None:
-        """A new layout: start of the hand, puck and goal (or drawer) drawn widely, hand settled."""
+    def reset(
+        self, rng: np.random.Generator, accept: Callable[[np.ndarray], bool] = lambda layout: True
+    ) -> None:
+        """A new layout, drawn widely until `accept` takes it: start of the hand, puck and goal, or drawer."""
         far = 0.78 if self.task == "push" else 0.58  # in front of the drawer
         self.env.hand_init_pos = rng.uniform((-0.16, 0.46, 0.13), (0.16, far, 0.26))
-        self.env._last_rand_vec = self._push_layout(rng) if self.task == "push" else self._drawer_layout(rng)
+        draw = self._push_layout if self.task == "push" else self._drawer_layout
+        layout = draw(rng)
+        while not accept(layout):
+            layout = draw(rng)
+        self.env._last_rand_vec = layout
         self.env.reset()
         if self.task == "push":  # MetaWorld's goal height is the puck's centre; the disc lies on the table
             self.model.site("goal").pos[2] = 0.001
@@ -120,6 +127,12 @@ class Scene:
     @staticmethod
     def _drawer_layout(rng: np.random.Generator) -> np.ndarray:
         return rng.uniform((-0.12, 0.82, 0.0), (0.12, 0.94, 0.0))
+
+    def hardness(self, layout: np.ndarray) -> float:
+        """0 easy … 1 hard: how far the goal is from the puck, or the drawer from the middle of the table."""
+        if self.task == "push":
+            return float((np.linalg.norm(layout[:2] - layout[3:5]) - 0.17) / (0.36 - 0.17))
+        return float(abs(layout[0]) / 0.12)
 
     def step(self, action: np.ndarray) -> None:
         """Hold one action (float32 [4] in [-1, 1]) for `REPEAT` control steps."""

@@ -40,24 +40,23 @@ def shuffled_between_episodes(dataset: EpisodeDataset, rows: np.ndarray, seed: i
     """For every row, a frame of another episode of the same task at the same share of its length.
 
     Only what the picture shows of this very episode is taken away: the task, and how far an episode has run,
-    can still be seen. So a model that reads the clock from pictures does not lose by it.
+    can still be seen. So a model that reads the clock from pictures does not lose by it. Where a task has one
+    episode only, the stand-in is of another task.
 
     Raises:
-        ValueError: when a task has only one episode among the rows.
+        ValueError: when the rows are of one episode only.
     """
     rng = np.random.default_rng(seed)
     episodes = np.unique(dataset.episode_index[rows])
     place = {int(episode): i for i, episode in enumerate(dataset.episode_ids)}
     position = np.array([place[int(episode)] for episode in episodes])
+    if len(position) < 2:
+        raise ValueError(f"{dataset.root}: one episode cannot be shuffled; give the frames of several.")
     tasks = dataset.task_index[dataset.starts[position]]
     other = np.empty(len(dataset.starts), np.int64)  # position of an episode -> position of its stand-in
     for task in np.unique(tasks):
         same = rng.permutation(position[tasks == task])
-        if len(same) < 2:
-            raise ValueError(
-                f"task {dataset.tasks[task]!r} has one episode here: nothing to shuffle it with."
-            )
-        other[same] = np.roll(same, 1)
+        other[same] = np.roll(same, 1) if len(same) > 1 else rng.choice(position[tasks != task])
     own = np.searchsorted(dataset.starts, rows, side="right") - 1
     share = dataset.frame_index[rows] / np.maximum(dataset.lengths[own] - 1, 1)
     stand_in = other[own]

@@ -6,13 +6,14 @@
 from .config import ConfigError, RunConfig, ValueTrainingArguments, load_config
 from .data import FrameRows, RobotCollator, RobotData
 from .ema import EMA
-from .run import Run, train
+from .run import Prepared, Run, prepare, train
 from .trainer import ValueTrainer, last_checkpoint
 
 __all__ = [
     "EMA",
     "ConfigError",
     "FrameRows",
+    "Prepared",
     "RobotCollator",
     "RobotData",
     "Run",
@@ -21,5 +22,6 @@ __all__ = [
     "ValueTrainingArguments",
     "last_checkpoint",
     "load_config",
+    "prepare",
     "train",
 ]

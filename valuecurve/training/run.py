@@ -11,6 +11,7 @@ import yaml
 from accelerate import PartialState
 from transformers import set_seed
 
+from .. import ValueModel, ValueProcessor
 from ..episodes import save_split
 from .build import build_model
 from .config import ConfigError, RunConfig
@@ -18,6 +19,16 @@ from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
 from .trainer import ValueTrainer, last_checkpoint, metrics_of
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Prepared:
+    """All that a run needs before its first step."""
+
+    data: RobotData
+    collator: RobotCollator
+    model: ValueModel
+    processor: ValueProcessor
 
 
 @dataclass
@@ -29,7 +40,17 @@ class Run:
     collator: RobotCollator
 
 
-def train(config: RunConfig, resume: bool = False) -> Run:
+def prepare(config: RunConfig) -> Prepared:
+    """Reads the data, builds model and processor, and the frame store where there is none yet."""
+    set_seed(config.training.seed)
+    data = RobotData.prepare(config.data)
+    model, processor = build_model(config.model, data)
+    with PartialState().main_process_first():
+        store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
+    return Prepared(data, RobotCollator(data, store, processor, config.data.use_state), model, processor)
+
+
+def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = None) -> Run:
     """Trains as configured and writes everything under `training.output_dir`:
 
     `model/` (with code and processor), `split.json`, `config.yaml` (resolved), `metrics.json`, `metrics.csv`,
@@ -41,17 +62,13 @@ def train(config: RunConfig, resume: bool = False) -> Run:
         raise ConfigError(
             f"{output} already holds a run: continue it with --resume, or choose another output_dir."
         )
-    set_seed(args.seed)
-    data = RobotData.prepare(config.data)
-    model, processor = build_model(config.model, data)
-    with PartialState().main_process_first():
-        store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
-    collator = RobotCollator(data, store, processor, config.data.use_state)
+    prepared = prepared or prepare(config)
+    data, collator = prepared.data, prepared.collator
     validation = evenly_spaced(data.rows("validation"), args.max_validation_frames)
     trainer = ValueTrainer(
-        model=model,
+        model=prepared.model,
         args=args,
-        processing_class=processor,
+        processing_class=prepared.processor,
         train_dataset=FrameRows(data.rows("train")),
         eval_dataset=FrameRows(validation),
         data_collator=collator.training(args.state_dropout, args.seed),

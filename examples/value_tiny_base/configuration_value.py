@@ -1,0 +1,1 @@
+../../valuecurve/configuration_value.py

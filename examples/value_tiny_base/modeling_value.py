@@ -1,0 +1,1 @@
+../../valuecurve/modeling_value.py

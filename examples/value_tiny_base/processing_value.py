@@ -1,0 +1,1 @@
+../../valuecurve/processing_value.py

@@ -1,0 +1,39 @@
+"""The demo program on a tiny dataset, with a tiny model and two steps: all that it promises is there."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+from tiny_models import write_recipe
+from transformers import AutoModel
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "demo.py"
+
+
+@pytest.fixture(scope="module")
+def demo():
+    specification = importlib.util.spec_from_file_location("demo", PROGRAM)
+    assert specification and specification.loader
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, capsys):
+    dataset = make(lengths=(12, 7, 9, 10, 8, 11) * 5)
+    output = tmp_path / "demo"
+    recipe = write_recipe(tmp_path / "recipe.yaml", dataset, tmp_path / "unused", max_steps=2)
+    for _ in range(2):  # again over an earlier demo
+        demo.main(["--config", str(recipe), "--output", str(output)])
+    metrics = json.loads((output / "metrics.json").read_text())
+    for name in ("model", "constant", "elapsed_time", "shuffled_images"):
+        assert {"nll", "explained_variance", "mae", "auroc_last_frame"} <= set(metrics[name])
+    assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "pictures"}
+    shown = sorted(output.glob("episode_*.mp4"))
+    split = json.loads((output / "split.json").read_text())
+    assert shown and {int(path.stem.split("_")[1]) for path in shown} <= set(split["test"])
+    assert (output / "curves.png").stat().st_size > 10_000
+    assert type(AutoModel.from_pretrained(output / "model")).__name__ == "ValueModel"
+    printed = capsys.readouterr().out
+    assert "time" in printed and "curves.png" in printed.replace("\n", "")
