@@ -30,7 +30,7 @@ from rich.table import Table
 from valuecurve.episodes.writing import DatasetWriter
 
 SIZE = 128  # pixels
-VIDEO = {"crf": 28, "gop": 30, "preset": "slower"}  # chosen so that 300 episodes fit 12 MB
+VIDEO = {"crf": 30, "gop": 30, "preset": "slower"}  # chosen so that 350 episodes fit 12 MB
 WEBP = {"quality": 85, "method": 6}  # chosen so that 2,500 pictures fit 6 MB
 VALIDATION_EVERY = 10  # every tenth rollout's questions are held out
 FEATURES = {
@@ -184,7 +184,7 @@ def summary(episodes: list[Episode]) -> Table:
 
 def main(
     output: Annotated[Path, typer.Option(help="folder to write both datasets into")] = Path("examples"),
-    episodes: Annotated[int, typer.Option(help="episodes of metaworld_push; 0 leaves it as it is")] = 300,
+    episodes: Annotated[int, typer.Option(help="episodes of metaworld_push; 0 leaves it as it is")] = 350,
     vqa_rows: Annotated[
         int, typer.Option(help="pictures of metaworld_vqa, at least; 0 leaves it as it is")
     ] = 2500,

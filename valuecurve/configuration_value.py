@@ -47,7 +47,8 @@ class ValueConfig(PretrainedConfig):
             the projector knows which was where (space-to-depth, as in Idefics 3, Laurençon et al. 2024).
         image_token_id, value_token_id: placeholders in `input_ids`; ids that the tokenizer already has.
         image_mean, image_std: per channel, for pixels rescaled to [0, 1]; applied on the model's device.
-        freeze_vision, freeze_embeddings: take the vision backbone / the token embeddings out of training.
+        freeze_vision, freeze_projector, freeze_embeddings: take the vision backbone, the projector or the
+            token embeddings out of training.
 
     Raises:
         ValueError: for a choice that does not exist (with the nearest one that does), a range or a number of
@@ -78,6 +79,7 @@ class ValueConfig(PretrainedConfig):
         image_mean=(0.5, 0.5, 0.5),  # SigLIP's own
         image_std=(0.5, 0.5, 0.5),
         freeze_vision=False,
+        freeze_projector=False,
         freeze_embeddings=False,
         **kwargs,
     ):
@@ -105,6 +107,7 @@ class ValueConfig(PretrainedConfig):
         self.image_mean = list(image_mean)
         self.image_std = list(image_std)
         self.freeze_vision = freeze_vision
+        self.freeze_projector = freeze_projector
         self.freeze_embeddings = freeze_embeddings
         kwargs.setdefault("auto_map", dict(AUTO_MAP))  # so that the first save already names all classes
         kwargs.setdefault("tie_word_embeddings", getattr(self.text_config, "tie_word_embeddings", True))

@@ -228,8 +228,9 @@ class ValueModel(ValuePreTrainedModel):
         return loaded
 
     def apply_freezing(self):
-        """Sets `requires_grad` from `config.freeze_vision` and `config.freeze_embeddings`."""
+        """Sets `requires_grad` of each part from `config.freeze_…`."""
         self.vision_tower.requires_grad_(not self.config.freeze_vision)
+        self.projector.requires_grad_(not self.config.freeze_projector)
         self.get_input_embeddings().requires_grad_(not self.config.freeze_embeddings)
 
     def get_input_embeddings(self):

@@ -129,10 +129,8 @@ class Scene:
         return rng.uniform((-0.12, 0.82, 0.0), (0.12, 0.94, 0.0))
 
     def hardness(self, layout: np.ndarray) -> float:
-        """0 easy … 1 hard: how far the goal is from the puck, or the drawer from the middle of the table."""
-        if self.task == "push":
-            return float((np.linalg.norm(layout[:2] - layout[3:5]) - 0.17) / (0.36 - 0.17))
-        return float(abs(layout[0]) / 0.12)
+        """0 easy … 1 hard: how far the goal, or the drawer, is from the middle of the table."""
+        return float(abs(layout[3]) / 0.17 if self.task == "push" else abs(layout[0]) / 0.12)
 
     def step(self, action: np.ndarray) -> None:
         """Hold one action (float32 [4] in [-1, 1]) for `REPEAT` control steps."""

@@ -117,10 +117,11 @@ def test_every_trainable_parameter_changes_after_a_step(tokenizer, batch):
 
 
 def test_frozen_parameters_get_no_gradient_and_the_others_do(tokenizer, batch):
-    model = ValueModel(make_config(tokenizer, freeze_vision=True, freeze_embeddings=True)).train()
+    parts = {"freeze_vision": True, "freeze_projector": True, "freeze_embeddings": True}
+    model = ValueModel(make_config(tokenizer, **parts)).train()
     model(**batch, value_targets=torch.tensor([-0.5, -0.2, -1.0])).loss.backward()
     for name, parameter in model.named_parameters():
-        frozen = name.startswith("vision_tower.") or name in (
+        frozen = name.startswith(("vision_tower.", "projector.")) or name in (
             "text_model.embed_tokens.weight",
             "lm_head.weight",
         )

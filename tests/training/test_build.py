@@ -22,12 +22,15 @@ def test_a_bfloat16_base_is_trained_in_float32_with_the_fields_of_the_recipe(dat
     model.bfloat16().save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
 
-    config.model.base, config.model.config = str(tmp_path / "base"), {"freeze_vision": True}
+    config.model.base = str(tmp_path / "base")
+    config.model.config = {"freeze_vision": True, "text_config": {"attention_dropout": 0.25}}
     started, fitted = build_model(config.model, data)
     assert {parameter.dtype for parameter in started.parameters()} == {torch.float32}
     for name, parameter in started.named_parameters():
         assert torch.equal(parameter, model.get_parameter(name).float()), name
         assert parameter.requires_grad == (not name.startswith("vision_tower"))
+    assert started.text_model.layers[0].self_attn.attention_dropout == 0.25
+    assert started.config.text_config.hidden_size == model.config.text_config.hidden_size
     assert started.config.freeze_vision and started.config.num_bins == 201
     assert fitted.state_statistics == statistics and fitted.cameras == data.camera_names
     assert fitted.scales == pytest.approx(data.scales)

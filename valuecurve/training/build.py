@@ -22,7 +22,7 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         ConfigError: when only one backbone is named.
     """
     if config.base:
-        fields = ValueConfig.from_pretrained(config.base).to_dict() | config.config
+        fields = _merged(ValueConfig.from_pretrained(config.base).to_dict(), config.config)
         model = ValueModel.from_pretrained(config.base, config=ValueConfig(**fields), dtype=torch.float32)
         processor = ValueProcessor.from_pretrained(config.base)
         _fit(processor, data)
@@ -61,6 +61,12 @@ def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizer
         return AutoTokenizer.from_pretrained(config.tokenizer or config.text)
     prompts = [f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.dataset.tasks]
     return train_tokenizer(prompts * 10, config.vocab_size)
+
+
+def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with `changes`, which may name single fields of the backbones' configurations."""
+    nested = {k: _merged(fields[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+    return fields | nested
 
 
 def _fit(processor: ValueProcessor, data: RobotData) -> None:
