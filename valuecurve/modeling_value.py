@@ -336,7 +336,7 @@ class ValueModel(ValuePreTrainedModel):
         hidden = self.encode(input_ids, pixel_values, attention_mask, token_type_ids)
         pooled = self.readout(hidden, input_ids, attention_mask, token_type_ids)
         logits = self.value_head(pooled.to(next(self.value_head.parameters()).dtype)).float()
-        value = logits.softmax(-1) @ support(self.config, logits.device)
+        value = (logits.softmax(-1) * support(self.config, logits.device)).sum(-1)  # autocast would round `@`
         value_loss = None if value_targets is None else self.value_loss(logits, value_targets)
         language_loss = None if labels is None else self.language_loss(hidden, labels)
         losses = [part for part in (value_loss, language_loss) if part is not None]
@@ -406,9 +406,13 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
         return output if return_dict is not False else output.to_tuple()
 
     def generate(self, *args, **kwargs):
-        """`GenerationMixin.generate`, with a cache that never forgets the prefix (no sliding window)."""
+        """`GenerationMixin.generate`, with a cache that never forgets the prefix (no sliding window).
+
+        Placeholders are never generated.
+        """
         if kwargs.get("use_cache", True):
             kwargs.setdefault("past_key_values", DynamicCache())
+        kwargs.setdefault("suppress_tokens", [self.config.image_token_id, self.config.value_token_id])
         # the mixin's protocol names attributes, such as `encoder`, that few models have
         return super().generate(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -422,13 +426,17 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
             "logits_to_keep": 1,
         }
         if not past:
-            types = kwargs.get("token_type_ids")
-            if (
-                types is not None and types.shape[1] < input_ids.shape[1]
-            ):  # without a cache the answer grows here
-                types = F.pad(types, (0, input_ids.shape[1] - types.shape[1]), value=1)
-            inputs |= {"pixel_values": kwargs.get("pixel_values"), "token_type_ids": types}
+            inputs |= {name: kwargs.get(name) for name in ("pixel_values", "token_type_ids")}
         return inputs
+
+    def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, **kwargs):
+        """As the mixin's, which repeats the last token type; but what is generated is answer, not prefix."""
+        known = model_kwargs.get("token_type_ids")
+        # see `generate` on the mixin's protocol
+        model_kwargs = super()._update_model_kwargs_for_generation(outputs, model_kwargs, *args, **kwargs)
+        if known is not None:
+            model_kwargs["token_type_ids"][:, known.shape[1] :] = 1
+        return model_kwargs
 
 
 # --- helpers ---------------------------------------------------------------------------------------------

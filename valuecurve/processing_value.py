@@ -214,8 +214,12 @@ class ValueProcessor(ProcessorMixin):
         return known[dataset]
 
     def tokenize(self, texts: Sequence[str], eos: bool = False) -> TokenRows:
-        """Token ids of texts, without padding; `eos` closes each one."""
-        encoded = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        """Token ids of texts, without padding; `eos` closes each one.
+
+        A text that spells a special token (a task with "<image_soft_token>" in it) stays plain text.
+        """
+        plain = {"add_special_tokens": False, "split_special_tokens": True}
+        encoded = self.tokenizer(list(texts), **plain)["input_ids"]
         if eos:
             encoded = [[*ids, self.tokenizer.eos_token_id] for ids in encoded]
         lengths = np.fromiter((len(ids) for ids in encoded), np.int64, len(encoded))

@@ -61,6 +61,15 @@ def test_eager_and_sdpa_attention_agree(model, batch):
     torch.testing.assert_close(eager(**batch).value, model(**batch).value, rtol=0, atol=1e-5)
 
 
+def test_under_bfloat16_autocast_the_value_is_the_mean_of_its_logits_in_float32(model, batch):
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(**batch)
+    assert output.value.dtype == output.logits.dtype == torch.float32
+    centers = torch.linspace(-1, 0, 201, dtype=torch.float64)
+    expected = (output.logits.double().softmax(-1) * centers).sum(-1)
+    torch.testing.assert_close(output.value.double(), expected, rtol=0, atol=1e-6)
+
+
 def test_cameras_are_ordered_by_name_not_by_position(model, processor, frames):
     row = frames[0]
     turned = dict(reversed(row.items()))
@@ -158,11 +167,27 @@ def test_generation_with_and_without_cache_agree(model, processor, frames, tmp_p
     model.save_pretrained(tmp_path)
     talker = ValueForConditionalGeneration.from_pretrained(tmp_path).eval()
     batch = processor(images=frames, question=["push?", "is the drawer open or closed?", "no"])
-    options = {"max_new_tokens": 20, "do_sample": False}
+    options = {"max_new_tokens": 20, "do_sample": False, "output_logits": True, "eos_token_id": None}
+    options |= {"return_dict_in_generate": True}
     with_cache = talker.generate(**batch, **options)
     without = talker.generate(**batch, **options, use_cache=False)
-    assert torch.equal(with_cache, without)
-    assert len(set(with_cache[:, -20:].flatten().tolist())) > 1
+    assert torch.equal(with_cache.sequences, without.sequences)
+    torch.testing.assert_close(with_cache.logits, without.logits, rtol=0, atol=1e-4)
+    assert len(set(with_cache.sequences[:, -20:].flatten().tolist())) > 1
+
+
+def test_placeholders_are_never_generated(model, processor, frames, tmp_path):
+    """They stand for images and the value; in an answer they mean nothing, and the next step would fail."""
+    model.save_pretrained(tmp_path)
+    talker = ValueForConditionalGeneration.from_pretrained(tmp_path).eval()
+
+    def prefer_placeholders(module, args, logits):
+        logits[..., [talker.config.image_token_id, talker.config.value_token_id]] = 1e4
+
+    talker.lm_head.register_forward_hook(prefer_placeholders)
+    batch = processor(images=frames[:1], question=["push?"])
+    new = talker.generate(**batch, max_new_tokens=3, do_sample=False)[0, batch["input_ids"].shape[1] :]
+    assert not {talker.config.image_token_id, talker.config.value_token_id} & set(new.tolist())
 
 
 def test_generation_does_not_depend_on_the_batch(model, processor, frames, tmp_path):

@@ -80,11 +80,18 @@ def test_unknown_tasks_have_no_scale(processor):
 
 
 @pytest.mark.parametrize(
-    "task", ['say "hi"', "two\nlines", "push 🤖 left", "word " * 500, "  ", "O'Neil\t"], ids=range(6)
-)
+    "task",
+    [
+        'say "hi"', "two\nlines", "push 🤖 left", "word " * 500, "  ", "O'Neil\t",
+        "a <image_soft_token>", "<unused0><eos>",
+    ],
+    ids=range(8),
+)  # fmt: skip
 def test_any_text_can_be_a_task(processor, task):
     prompt = processor.robot_prompts([task])[0]
     assert processor.tokenizer.decode(processor.tokenize([prompt]).ids) == prompt
+    ids = processor(task=[task])["input_ids"]
+    assert (ids == processor.value_token_id).sum() == 1 and (ids == processor.image_token_id).sum() == 0
 
 
 def test_frames_may_be_arrays_tensors_or_pil(processor, frames):
