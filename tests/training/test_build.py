@@ -36,6 +36,15 @@ def test_a_bfloat16_base_is_trained_in_float32_with_the_fields_of_the_recipe(dat
     assert fitted.scales == pytest.approx(data.scales)
 
 
+def test_other_image_tokens_than_the_base_reach_the_processor(data_and_config, tmp_path):
+    data, config = data_and_config
+    for part in build_model(config.model, data):
+        part.save_pretrained(tmp_path / "base")
+    config.model.base, config.model.config = str(tmp_path / "base"), {"vision_tokens_per_image": 4}
+    model, processor = build_model(config.model, data)
+    assert model.config.vision_tokens_per_image == processor.vision_tokens_per_image == 4
+
+
 def test_one_backbone_alone_is_refused(data_and_config):
     data, config = data_and_config
     config.model.vision = "somewhere"

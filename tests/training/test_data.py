@@ -43,9 +43,28 @@ def test_targets_count_down_to_zero_on_success_and_rest_on_the_floor_on_failure(
         targets = data.targets[start : start + length]
         if data.outcomes.success[position]:
             scale = data.scales[dataset.tasks[dataset.episode_tasks[position]]]
-            np.testing.assert_allclose(targets, -np.arange(length)[::-1] / scale, atol=1e-6)
+            countdown = -np.arange(length)[::-1] / scale  # below -1 where no training episode is as long
+            np.testing.assert_allclose(targets, np.maximum(countdown, -1), atol=1e-6)
         else:
             assert (targets == -1).all()
+
+
+def test_scales_come_from_training_episodes(make, tmp_path):
+    """Of each task the longest episode is held out once; the scale is that of the longest one left."""
+    dataset = make(lengths=[5, 6, 7, 8, 9, 10, 11, 12])
+    path = write_recipe(tmp_path / "r.yaml", dataset, tmp_path / "run")
+    held_out = 0
+    for seed in range(10):
+        data = RobotData.prepare(load_config(path, ["--data.split_seed", str(seed)]).data)
+        lengths = {
+            int(e): int(n) for e, n in zip(data.dataset.episode_ids, data.dataset.lengths, strict=True)
+        }
+        for task, name in enumerate(data.dataset.tasks):
+            mine = {int(e) for e in data.dataset.episode_ids[data.dataset.episode_tasks == task]}
+            trained = mine & set(data.split["train"])
+            assert data.scales[name] == max(lengths[e] for e in trained or mine) - 1
+            held_out += max(mine, key=lambda e: lengths[e]) not in trained
+    assert held_out  # else the test would prove nothing
 
 
 def test_the_split_is_by_episode_and_statistics_come_from_training_frames(prepared):

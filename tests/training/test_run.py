@@ -4,20 +4,24 @@ import csv
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import write_recipe
+from transformers import EvalPrediction
 
 from valuecurve import ValueModel, ValueProcessor
-from valuecurve.training import last_checkpoint
-from valuecurve.training.trainer import random_shift
+from valuecurve.scoring import predict
+from valuecurve.training import last_checkpoint, load_config, prepare
+from valuecurve.training.trainer import metrics_of, random_shift
 
 PROGRAM = Path(__file__).parents[2] / "trainer" / "run.py"
 
@@ -74,15 +78,25 @@ def test_a_run_writes_everything_that_it_promises(recipe):
 
 
 def test_two_steps_then_resumed_to_four_is_the_same_as_four(recipe):
-    path, whole = recipe("whole")
+    path, whole = recipe("whole", lr_scheduler_type="constant")  # a cosine would end at step 2
     assert call_main("--config", path) == 0
-    path, output = recipe("parts")
-    assert (
-        call_main("--config", path, "--training.max_steps", 2, "--training.lr_scheduler_type", "constant")
-        == 0
-    )
-    assert call_main("--config", path, "--resume", "--training.lr_scheduler_type", "constant") == 0
-    assert set(losses(output)) == {1, 2, 3, 4} == set(losses(whole))
+    path, output = recipe("parts", lr_scheduler_type="constant")
+    assert call_main("--config", path, "--training.max_steps", 2) == 0
+    assert call_main("--config", path, "--resume") == 0
+    assert set(losses(output)) == {1, 2, 3, 4}
+    assert losses(output) == losses(whole)
+
+
+def test_a_finished_run_resumed_takes_no_step_and_exports_the_same(recipe):
+    """As after a kill between the last checkpoint and the export."""
+    path, output = recipe()
+    assert call_main("--config", path) == 0
+    before, exported = losses(output), load_file(output / "model" / "model.safetensors")
+    shutil.rmtree(output / "model")
+    assert call_main("--config", path, "--resume") == 0
+    assert losses(output) == before
+    again = load_file(output / "model" / "model.safetensors")
+    assert all(torch.equal(again[name], exported[name]) for name in exported)
 
 
 def test_a_run_is_not_overwritten_by_accident(recipe, capsys):
@@ -145,17 +159,31 @@ def test_killed_between_checkpoints_and_resumed_it_follows_the_same_losses(recip
 
 @pytest.mark.slow
 def test_two_processes_train(recipe):
-    path, output = recipe("two", max_steps=3, eval_steps=3, save_steps=3, per_device_train_batch_size=4)
+    options = {"max_steps": 3, "eval_steps": 3, "save_steps": 3, "per_device_train_batch_size": 4}
+    path, output = recipe("two", **options, per_device_eval_batch_size=2)  # 2 x 2 does not divide its frames
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    penalty = ["--data.fail", "penalty"]  # targets that differ from frame to frame
     done = subprocess.run(
-        [*command, str(PROGRAM), "--config", str(path), "--training.use_cpu", "true"],
+        [*command, str(PROGRAM), "--config", str(path), "--training.use_cpu", "true", *penalty],
         capture_output=True, text=True, env=environment, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(losses(output)) == {1, 2, 3}
     assert done.stdout.count("model, metrics and pictures are in") == 1
+
+    # gathered from both processes, every frame counts once and beside its own target
+    prepared = prepare(load_config(path, penalty))
+    data = prepared.data
+    rows = data.rows("validation")
+    assert len(rows) % 4 and np.ptp(data.targets[rows]) > 0.5
+    logits = np.log(predict(ValueModel.from_pretrained(output / "model"), prepared.collator, rows))
+    expected = metrics_of(rows, data)(EvalPrediction(logits, data.targets[rows]))
+    history = json.loads((output / "metrics.json").read_text())["history"]
+    seen = next(entry for entry in history if "eval_nll" in entry)
+    for name in ("nll", "mae", "explained_variance", "crps"):
+        assert seen[f"eval_{name}"] == pytest.approx(expected[name], abs=1e-4), name
 
 
 def test_a_checkpoint_cut_short_is_skipped(recipe, caplog):

@@ -25,7 +25,7 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         fields = _merged(ValueConfig.from_pretrained(config.base).to_dict(), config.config)
         model = ValueModel.from_pretrained(config.base, config=ValueConfig(**fields), dtype=torch.float32)
         processor = ValueProcessor.from_pretrained(config.base)
-        _fit(processor, data)
+        _fit(processor, model, data)
         return model, processor
     if bool(config.vision) != bool(config.text):
         missing = "text" if config.vision else "vision"
@@ -45,13 +45,11 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         model = ValueModel(ValueConfig(**fields))
     processor = ValueProcessor(
         tokenizer,
-        image_size=model.config.vision_config.image_size,
         resample=config.resample,
-        vision_tokens_per_image=model.config.vision_tokens_per_image,
         image_token=config.image_token,
         value_token=config.value_token,
     )
-    _fit(processor, data)
+    _fit(processor, model, data)
     return model, processor
 
 
@@ -69,9 +67,11 @@ def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return fields | nested
 
 
-def _fit(processor: ValueProcessor, data: RobotData) -> None:
-    """Gives the processor the cameras, statistics, scales and fps of the training data."""
+def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
+    """Gives the processor the image layout of the model; cameras, statistics, scales, fps of the data."""
     dataset = data.dataset
+    processor.image_size = model.config.vision_config.image_size
+    processor.vision_tokens_per_image = model.config.vision_tokens_per_image
     processor.cameras = data.camera_names
     processor.state_statistics = {dataset.key: data.state_statistics()} if dataset.state_key else {}
     processor.scales = {task: float(scale) for task, scale in data.scales.items()}

@@ -26,7 +26,11 @@ from .config import ConfigError, DataConfig
 
 @dataclass
 class RobotData:
-    """A dataset ready to be learnt: outcomes, split, targets (value units, `[N]`) and scales (steps)."""
+    """A dataset ready to be learnt: outcomes, split, targets (value units, `[N]`) and scales (steps).
+
+    With `scale: task_max`, the scale of a task is that of its training episodes; a task that has none takes
+    all of its episodes.
+    """
 
     dataset: EpisodeDataset
     outcomes: Outcomes
@@ -39,19 +43,25 @@ class RobotData:
     def prepare(cls, config: DataConfig) -> "RobotData":
         dataset = open_dataset(config.dataset)
         outcomes = resolve_outcomes(dataset, column=config.outcome_column, assume=config.assume_outcome)
-        tasks = np.array(dataset.tasks)[dataset.task_index[dataset.starts]]
+        split = split_episodes(dataset, outcomes, seed=config.split_seed)
+        tasks = np.array(dataset.tasks)[dataset.episode_tasks]
+        scale = config.scale
+        if scale == "task_max":
+            train = np.isin(dataset.episode_ids, split["train"])
+            scale = returns.task_scales(dataset.lengths, tasks)
+            scale |= returns.task_scales(dataset.lengths[train], tasks[train])
         targets, scales = returns.dataset_targets(
             dataset.lengths,
             outcomes.success,
             tasks,
-            scale=config.scale,
+            scale=scale,
             fail=config.fail,
             fail_penalty=config.fail_penalty,
         )
         return cls(
             dataset=dataset,
             outcomes=outcomes,
-            split=split_episodes(dataset, outcomes, seed=config.split_seed),
+            split=split,
             targets=targets.astype(np.float32),
             scales=scales,
             cameras=_choose_cameras(dataset, config.cameras),

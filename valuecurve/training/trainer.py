@@ -69,6 +69,11 @@ class ValueTrainer(Trainer):
         """Inside, the model has its EMA weights, where there are any."""
         return nullcontext() if self.ema is None else self.ema.applied_to(self._own_model())
 
+    def _run_epoch(self, *args, **kwargs):
+        """Nothing when a resumed run has had all its steps; transformers would take one more."""
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(*args, **kwargs)
+
     def _own_model(self):
         return self.accelerator.unwrap_model(self.model)
 
