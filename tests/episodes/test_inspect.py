@@ -152,7 +152,7 @@ def test_outcome_options(make):
 
 
 def test_odd_task_texts_are_shown_in_one_line_as_they_are(make):
-    root = make(cameras={}, tasks=ODD_TASKS, lengths=[3] * 10)
+    root = make(tasks=ODD_TASKS, lengths=[3] * 10)
     code, output = inspect(root)
     assert code == 0
     assert "[bold]now[/bold] :smile:" in output
@@ -174,7 +174,32 @@ def test_image_cameras_and_no_camera(make):
     assert code == 0 and [camera["kind"] for camera in report["cameras"]] == ["video", "image"]
 
 
-def test_a_dataset_without_cameras_is_a_warning(make):
-    assert report_of(make(cameras={}))[1]["warnings"] == [
-        "no camera: a value model has only state and task text to look at"
-    ]
+def test_what_could_be_read_and_not_be_trained_on_is_an_error(make):
+    code, report = report_of(make(cameras={}, lengths=[4, 5]))
+    assert code == 1 and report["errors"][0] == "no camera: a value model needs at least one"
+    assert "2 episode(s) are too few" in report["errors"][1]
+
+
+@pytest.mark.parametrize(
+    ("key", "feature", "message"),
+    [
+        ("observation.state", 3, "the feature 'observation.state' must be a mapping, got 3"),
+        (TOP, {"dtype": "video", "shape": "big"}, "must be a list of whole numbers, got 'big'"),
+        (TOP, {"dtype": "video", "shape": [4, 4, 3], "info": "x"}, "'info' of"),
+    ],
+)
+def test_a_feature_that_is_none_is_named(make, key, feature, message):
+    root = make(lengths=[3] * 3)
+    features = json.loads((root / "meta/info.json").read_text())["features"]
+    edit_json(root / "meta/info.json", features=features | {key: feature})
+    code, report = report_of(root)
+    assert code == 1 and message in report["errors"][0]
+
+
+def test_an_impossible_length_and_a_text_for_a_number_are_errors(make):
+    root = make(lengths=[3] * 3)
+    table = root / "meta/episodes/chunk-000/file-000.parquet"
+    edit_parquet(table, "length", lambda old: [10**12, *old[1:]])
+    assert "the episode table says 1000000000000" in report_of(root)[1]["errors"][0]
+    edit_parquet(table, "data/file_index", lambda old: ["a"] * len(old))
+    assert "'data/file_index' must hold numbers, it holds string" in report_of(root)[1]["errors"][0]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import write_recipe
 
 from valuecurve.training import ConfigError, RobotData, load_config
@@ -49,4 +50,35 @@ def test_one_backbone_alone_is_refused(data_and_config):
     data, config = data_and_config
     config.model.vision = "somewhere"
     with pytest.raises(ConfigError, match="model.text is not set"):
+        build_model(config.model, data)
+
+
+@pytest.mark.parametrize("broken", ["folder", "config.json", "model.safetensors", "processor_config.json"])
+def test_a_base_that_is_no_checkpoint_is_named(data_and_config, tmp_path, broken):
+    data, config = data_and_config
+    for part in build_model(config.model, data):
+        part.save_pretrained(tmp_path / "base")
+    if broken != "folder":
+        (tmp_path / "base" / broken).unlink()
+    config.model.base = str(tmp_path / ("nothing" if broken == "folder" else "base"))
+    with pytest.raises(ConfigError, match=f"model.base.*{broken}"):
+        build_model(config.model, data)
+
+
+def test_a_base_that_lacks_weights_is_refused(data_and_config, tmp_path):
+    data, config = data_and_config
+    for part in build_model(config.model, data):
+        part.save_pretrained(tmp_path / "base")
+    file = tmp_path / "base" / "model.safetensors"
+    weights = load_file(file)
+    save_file({n: w for n, w in weights.items() if n != "projector.0.weight"}, file, {"format": "pt"})
+    config.model.base = str(tmp_path / "base")
+    with pytest.raises(ConfigError, match="lacks weights of this model: projector.0.weight"):
+        build_model(config.model, data)
+
+
+def test_fields_that_make_no_model_are_an_error(data_and_config):
+    data, config = data_and_config
+    config.model.config = config.model.config | {"readout": "vale_token"}
+    with pytest.raises(ConfigError, match="model.config makes no model: .*Did you mean 'value_token'"):
         build_model(config.model, data)

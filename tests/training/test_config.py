@@ -38,12 +38,25 @@ def test_overrides_win_and_are_typed(recipe):
         (["training.max_steps", "3"], "cannot read the argument 'training.max_steps'"),
         (["--data.dataset.x", "3"], "'dataset' is a value, not a section"),
         (["--data.dataset", ""], "data.dataset is not set"),
+        (["--data.dataset", "@x"], "--data.dataset: '@x' cannot be read as YAML"),
+        (["--training.eval_strategy", "sometimes"], "'training': sometimes is not a valid"),
     ],
 )
 def test_what_is_not_known_is_an_error_with_a_suggestion(recipe, override, message):
     with pytest.raises(ConfigError) as error:
         load_config(recipe, override)
     assert message in str(error.value)
+
+
+def test_numbers_without_a_point_are_numbers_in_recipes_too(recipe):
+    recipe.write_text(recipe.read_text().replace("learning_rate: 0.003", "learning_rate: 3e-3"))
+    assert load_config(recipe).training.learning_rate == 0.003
+
+
+def test_a_recipe_that_is_no_yaml(tmp_path):
+    (tmp_path / "broken.yaml").write_text("data: [1\nmodel: :")
+    with pytest.raises(ConfigError, match="broken.yaml cannot be read as YAML"):
+        load_config(tmp_path / "broken.yaml")
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -64,3 +77,29 @@ def test_shipped_recipes_are_valid(name):
 
     path = Path(__file__).parents[2] / "trainer" / "recipes" / f"{name}.yaml"
     assert load_config(path, ["--data.dataset", "x", "--training.bf16", "false"]).training.max_steps > 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("training.max_steps", "ten", "training.max_steps must be a whole number, got 'ten'"),
+        ("data.cameras", "top", "data.cameras must be a list of texts, such as [a, b] or null, got 'top'"),
+        ("data.use_state", "maybe", "data.use_state must be true or false"),
+        ("data.dataset", "7", "data.dataset must be a text, got 7"),
+        ("data.scale", "0", "data.scale must be 'task_max', 'episode' or a positive number of steps, got 0"),
+        ("data.fail", "flor", "data.fail must be 'floor' or 'penalty', got 'flor'"),
+        ("training.per_device_train_batch_size", "0", "must be 1 or more, got 0"),
+        ("training.state_dropout", "2", "must be between 0 and 1, got 2"),
+        ("model.config.vision_config.model_type", "siglp", "Did you mean 'siglip'?"),
+        ("model.config.text_config", "x", "section 'model.config.text_config' must be a mapping, got 'x'"),
+    ],
+)
+def test_values_of_the_wrong_type_or_out_of_range_are_errors(recipe, key, value, message):
+    with pytest.raises(ConfigError) as error:
+        load_config(recipe, [f"--{key}", value])
+    assert message in str(error.value) and "recipe.yaml" in str(error.value)
+
+
+def test_a_strategy_may_be_no_which_yaml_reads_as_false(recipe):
+    overrides = ["--training.eval_strategy", "no", "--training.load_best_model_at_end", "false"]
+    assert load_config(recipe, overrides).training.eval_strategy == "no"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tiny_datasets import make_dataset
 from tiny_models import write_recipe
 
-from valuecurve.episodes import decode_video
+from valuecurve.episodes import DatasetError, decode_video
 from valuecurve.training import ConfigError, FrameRows, RobotCollator, RobotData, load_config
 from valuecurve.training.build import build_model
 from valuecurve.training.data import evenly_spaced
@@ -109,3 +110,12 @@ def test_evenly_spaced_keeps_ends_and_order():
     some = evenly_spaced(rows, 10)
     assert some[0] == 100 and some[-1] == 199 and len(some) == 10 and (np.diff(some) > 0).all()
     assert evenly_spaced(rows, 1000) is rows
+
+
+def test_too_few_episodes_and_a_camera_twice_are_errors(make, tmp_path):
+    path = write_recipe(tmp_path / "r.yaml", make(lengths=[5, 6]), tmp_path / "run")
+    with pytest.raises(DatasetError, match=r"2 episode\(s\) are too few"):
+        RobotData.prepare(load_config(path).data)
+    path = write_recipe(tmp_path / "r.yaml", make_dataset(tmp_path / "more"), tmp_path / "run")
+    with pytest.raises(ConfigError, match="names a camera twice: top, top"):
+        RobotData.prepare(load_config(path, ["--data.cameras", "[top, top]"]).data)

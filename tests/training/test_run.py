@@ -220,3 +220,23 @@ def test_random_shift_moves_each_image_whole():
         assert windows
         found.append(windows[0])
     assert found[0] != found[1]
+
+
+def test_nothing_to_resume_another_split_and_a_file_for_a_folder_are_errors(recipe, capsys, tmp_path):
+    path, output = recipe(max_steps=2)
+    assert call_main("--config", path, "--resume") == 1
+    assert "holds no complete checkpoint to resume" in capsys.readouterr().err
+    assert call_main("--config", path) == 0
+    split = json.loads((output / "split.json").read_text())
+    split["train"].append(split["test"].pop())
+    (output / "split.json").write_text(json.dumps(split))
+    assert call_main("--config", path, "--resume", "--training.max_steps", 4) == 1
+    assert "was trained on another split" in capsys.readouterr().err
+    assert call_main("--config", path, "--training.output_dir", path) == 1
+    assert "cannot be made: File exists" in capsys.readouterr().err
+
+
+def test_a_run_that_diverges_says_so(recipe, capsys):
+    path, _ = recipe(learning_rate=1e30, ema_decay=0.0)
+    assert call_main("--config", path) == 1
+    assert "training diverged" in capsys.readouterr().err

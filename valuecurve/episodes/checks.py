@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from valuecurve.episodes.dataset import EpisodeDataset
@@ -48,8 +49,6 @@ def find_warnings(dataset: EpisodeDataset) -> list[str]:
     single = dataset.episode_ids[dataset.lengths == 1].tolist()
     if single:
         warnings.append(f"episodes of one frame: {_numbers(single)}")
-    if not dataset.cameras:
-        warnings.append("no camera: a value model has only state and task text to look at")
     return warnings + _timestamp_warnings(dataset)
 
 
@@ -128,6 +127,9 @@ def _timestamp_warnings(dataset: EpisodeDataset) -> list[str]:
     """Frames are taken to be frame_index / fps seconds into the episode; a column that differs is shown."""
     if "timestamp" not in dataset.frames.column_names:
         return []
+    kind = dataset.frames["timestamp"].type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        return [f"timestamp holds {kind}, not numbers; frame_index / fps is used"]
     seconds = dataset.frames["timestamp"].to_numpy(zero_copy_only=False).astype(np.float64)
     rows = np.flatnonzero(~(np.abs(seconds - dataset.frame_index / dataset.fps) <= 0.5 / dataset.fps))
     if not len(rows):

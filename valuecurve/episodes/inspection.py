@@ -33,7 +33,8 @@ def inspect_dataset(path: str | Path, column: str | None = None, assume: str | N
         return {"dataset": str(path), "errors": str(error).splitlines(), "warnings": []}
     report = _describe(dataset)
     errors, warnings = find_errors(dataset), []
-    if np.array_equal(np.repeat(dataset.episode_ids, dataset.lengths), dataset.episode_index):
+    same = dataset.lengths.sum() == len(dataset.episode_index)
+    if same and np.array_equal(np.repeat(dataset.episode_ids, dataset.lengths), dataset.episode_index):
         warnings = find_warnings(dataset)
         try:
             outcomes = resolve_outcomes(dataset, column, assume)
@@ -42,6 +43,13 @@ def inspect_dataset(path: str | Path, column: str | None = None, assume: str | N
                 report |= _training_part(dataset, outcomes)
         except DatasetError as error:
             errors.append(str(error))
+    if not dataset.cameras:
+        errors.append("no camera: a value model needs at least one")
+    if len(dataset.lengths) < 3:
+        errors.append(
+            f"{len(dataset.lengths)} episode(s) are too few for training, validation and test: at least 3 "
+            "are needed"
+        )
     for camera in dataset.cameras.values():
         if camera.kind == "video":
             wrong, odd = _video_problems(dataset, camera)

@@ -59,6 +59,11 @@ def read_info(root: Path) -> dict:
         raise DatasetError(f"{path}: fps must be a positive number, got {fps!r}")
     if not isinstance(info.get("features"), dict):
         raise DatasetError(f"{path}: 'features' is missing")
+    for key, feature in info["features"].items():
+        _check_feature(path, key, feature)
+    chunks_size = info.get("chunks_size") or 1000
+    if not isinstance(chunks_size, int) or chunks_size < 1:
+        raise DatasetError(f"{path}: chunks_size must be a positive whole number, got {chunks_size!r}")
     if not isinstance(info.get("data_path"), str):
         raise DatasetError(f"{path}: 'data_path' is missing")
     return info
@@ -73,6 +78,17 @@ def _check_version(path: Path, version: str) -> None:
         f"{path}: codebase_version {version!r} is not supported "
         f"(supported: {' and '.join(VERSIONS)}); {remedy}"
     )
+
+
+def _check_feature(path: Path, key: str, feature: object) -> None:
+    if not isinstance(feature, dict):
+        raise DatasetError(f"{path}: the feature {key!r} must be a mapping, got {feature!r}")
+    shape = feature.get("shape") or []
+    if not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
+        raise DatasetError(f"{path}: the shape of {key!r} must be a list of whole numbers, got {shape!r}")
+    for name in ("info", "video_info"):
+        if not isinstance(feature.get(name) or {}, dict):
+            raise DatasetError(f"{path}: {name!r} of {key!r} must be a mapping, got {feature[name]!r}")
 
 
 def read_cameras(info: dict) -> dict[str, Camera]:
@@ -132,7 +148,7 @@ def read_tasks(root: Path, version: str) -> list[str]:
             raise DatasetError(f"{path}: columns {table.column_names}, expected task_index and task")
         pairs = list(zip(table["task_index"].to_pylist(), table[text].to_pylist(), strict=True))
     if version == "v2.1":
-        pairs.sort(key=lambda pair: (pair[0] is None, pair[0] or 0))
+        pairs.sort(key=lambda pair: pair[0] if isinstance(pair[0], int) else len(pairs))
     if [index for index, _ in pairs] != list(range(len(pairs))):
         raise DatasetError(
             f"{path}: task_index must be 0 … {len(pairs) - 1} in row order (as LeRobot reads it)"
@@ -236,6 +252,9 @@ def _episode_column(root: Path, episodes: pa.Table, name: str) -> np.ndarray:
         raise DatasetError(f"{root}/meta/episodes: the column {name!r} is missing")
     if episodes[name].null_count:
         raise DatasetError(f"{root}/meta/episodes: {name!r} is empty for some episodes")
+    kind = episodes[name].type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise DatasetError(f"{root}/meta/episodes: {name!r} must hold numbers, it holds {kind}")
     return episodes[name].to_numpy()
 
 
@@ -292,8 +311,12 @@ def read_jsonl(path: Path) -> list[dict]:
     """Rows of a JSON lines file, or a DatasetError that names file and line."""
     if not path.is_file():
         raise DatasetError(f"{path} is missing: download or copy the dataset again")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (UnicodeDecodeError, OSError) as error:
+        raise unreadable(path, error) from error
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:

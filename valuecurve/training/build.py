@@ -1,12 +1,17 @@
 """Builds the processor and the model that a configuration describes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from .. import ValueConfig, ValueModel, ValueProcessor
-from .config import ConfigError, ModelConfig
+from .config import ConfigError, ModelConfig, one_line
 from .data import RobotData
 from .tokenizer import train_tokenizer
 
@@ -19,12 +24,29 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
     replace those of the base.
 
     Raises:
-        ConfigError: when only one backbone is named.
+        ConfigError: when only one backbone is named, a checkpoint cannot be loaded, or the fields of
+            `model.config` make no model.
     """
     if config.base:
-        fields = _merged(ValueConfig.from_pretrained(config.base).to_dict(), config.config)
-        model = ValueModel.from_pretrained(config.base, config=ValueConfig(**fields), dtype=torch.float32)
-        processor = ValueProcessor.from_pretrained(config.base)
+        with _loading("model.base", config.base):
+            kind = PreTrainedConfig.get_config_dict(config.base)[0].get("model_type")
+            if kind != ValueConfig.model_type:
+                raise ValueError(
+                    f"its model_type is {kind!r}, a value checkpoint has {ValueConfig.model_type!r}"
+                )
+            base = ValueConfig.from_pretrained(config.base)
+        with _fields_of_the_recipe():
+            base = ValueConfig(**_merged(base.to_dict(), config.config))
+        with _loading("model.base", config.base, wanted="processor_config.json"):
+            loaded: Any = ValueModel.from_pretrained(
+                config.base, config=base, dtype=torch.float32, output_loading_info=True
+            )
+            model, report = loaded
+            if report["missing_keys"]:
+                raise ValueError(
+                    f"it lacks weights of this model: {', '.join(sorted(report['missing_keys'])[:5])}"
+                )
+            processor = ValueProcessor.from_pretrained(config.base)
         _fit(processor, model, data)
         return model, processor
     if bool(config.vision) != bool(config.text):
@@ -36,13 +58,16 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         "value_token_id": tokenizer.convert_tokens_to_ids(config.value_token),
     }
     if config.vision and config.text:
-        model = ValueModel.from_backbones(config.vision, config.text, fields, dtype=torch.float32)
+        _check_folder("model.vision", config.vision)
+        with _loading("model.text", config.text, f" or model.vision {config.vision!r}"):
+            model = ValueModel.from_backbones(config.vision, config.text, fields, dtype=torch.float32)
     else:
         text = dict(config.config.get("text_config") or {})
         text |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
         fields["text_config"] = text
-        model = ValueModel(ValueConfig(**fields))
+        with _fields_of_the_recipe():
+            model = ValueModel(ValueConfig(**fields))
     processor = ValueProcessor(
         tokenizer,
         resample=config.resample,
@@ -56,9 +81,50 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
 def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizerBase:
     """The named tokenizer, or the text backbone's, or a small one trained on the prompts of the data."""
     if config.tokenizer or config.text:
-        return AutoTokenizer.from_pretrained(config.tokenizer or config.text)
-    prompts = [f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.dataset.tasks]
-    return train_tokenizer(prompts * 10, config.vocab_size)
+        key = "model.tokenizer" if config.tokenizer else "model.text"
+        with _loading(key, config.tokenizer or config.text, wanted="*token*"):
+            tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or config.text)
+    else:
+        prompts = [
+            f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.dataset.tasks
+        ]
+        tokenizer = train_tokenizer(prompts * 10, config.vocab_size)
+    for key in ("image_token", "value_token"):
+        token = getattr(config, key)
+        if tokenizer.convert_tokens_to_ids(token) in (None, tokenizer.unk_token_id):
+            raise ConfigError(
+                f"model.{key}: the tokenizer has no token {token!r}: name a reserved token of it."
+            )
+    return tokenizer
+
+
+@contextmanager
+def _loading(key: str, place: str | None, more: str = "", wanted: str = "config.json") -> Iterator[None]:
+    """What goes wrong inside is an error of the checkpoint that `key` of the recipe names."""
+    _check_folder(key, place, wanted)
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
+        raise ConfigError(f"{key} {place!r}{more} cannot be loaded: {one_line(error)}") from error
+
+
+def _check_folder(key: str, place: str | None, wanted: str = "config.json") -> None:
+    """A name that can only be a folder, or is one, must be one with a checkpoint."""
+    folder = Path(str(place))
+    if folder.is_dir() and not any(folder.glob(wanted)):
+        raise ConfigError(f"{key}: the folder {place} is no checkpoint, it has no {wanted}.")
+    if not folder.is_dir() and (folder.is_absolute() or folder.exists() or len(folder.parts) > 2):
+        raise ConfigError(
+            f"{key}: there is no folder {place}. Name one with a checkpoint, or a model of the Hub."
+        )
+
+
+@contextmanager
+def _fields_of_the_recipe() -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, TypeError, StrictDataclassError) as error:
+        raise ConfigError(f"model.config makes no model: {one_line(error)}") from error
 
 
 def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -7,13 +7,15 @@ Three sections: `data` (what to learn from), `model` (what to build or to start 
 import dataclasses
 import difflib
 import inspect
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import torch
 import yaml
-from transformers import AutoConfig, TrainingArguments
+from transformers import CONFIG_MAPPING, AutoConfig, TrainingArguments
 
 from .. import ValueConfig
 
@@ -109,30 +111,49 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     """Reads a recipe and applies overrides such as `["--training.max_steps", "10"]`.
 
     Raises:
-        ConfigError: for a file that is not there or no YAML mapping, and for every unknown key.
+        ConfigError: for a file that is not there or no YAML mapping, for every unknown key, and for values of
+            the wrong type or out of range.
     """
     path = Path(path)
     if not path.is_file():
         raise ConfigError(
             f"no recipe at {path}. Recipes are YAML files, for example trainer/recipes/value_tiny.yaml."
         )
-    raw = yaml.safe_load(path.read_text()) or {}
+    raw = _read_yaml(path) or {}
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a recipe is a mapping with the sections data, model and training.")
     for key, value in parse_overrides(overrides or []):
         _set(raw, key.split("."), value)
     _check_keys(raw, ["data", "model", "training"], "", str(path))
     sections = {name: raw.get(name) or {} for name in ("data", "model", "training")}
-    for name, cls in (("data", DataConfig), ("model", ModelConfig), ("training", ValueTrainingArguments)):
+    classes = {"data": DataConfig, "model": ModelConfig, "training": ValueTrainingArguments}
+    for name, cls in classes.items():
         _check_keys(sections[name], [f.name for f in dataclasses.fields(cls) if f.init], name, str(path))
-    _check_model_fields(sections["model"].get("config") or {}, str(path))
     if not sections["data"].get("dataset"):
         raise ConfigError(f"{path}: data.dataset is not set. Give a dataset folder: --data.dataset PATH.")
-    return RunConfig(
-        DataConfig(**sections["data"]),
-        ModelConfig(**sections["model"]),
-        ValueTrainingArguments(**sections["training"]),
-    )
+    for name, cls in classes.items():
+        sections[name] = _typed(sections[name], cls, name, str(path))
+    _check_model_fields(sections["model"].get("config") or {}, str(path))
+    try:
+        training = ValueTrainingArguments(**sections["training"])
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ConfigError(f"{path}: section 'training': {one_line(error)}") from error
+    config = RunConfig(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), training)
+    _check_values(config, str(path))
+    return config
+
+
+def one_line(error: Exception, width: int = 400) -> str:
+    """The message of an error of another library, for a message of ours."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {one_line(error)}") from error
 
 
 def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
@@ -149,13 +170,16 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
             if not rest:
                 raise ConfigError(f"--{key} has no value: overrides look like --training.max_steps 10.")
             value = rest.pop(0)
-        pairs.append((key, _scalar(value)))
+        pairs.append((key, _scalar(key, value)))
     return pairs
 
 
-def _scalar(text: str) -> Any:
+def _scalar(key: str, text: str) -> Any:
     """YAML, plus floats such as 1e-4, which YAML 1.1 reads as text."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--{key}: {text!r} cannot be read as YAML: {one_line(error)}") from error
     if isinstance(value, str):
         try:
             return float(value)
@@ -193,6 +217,89 @@ def _check_model_fields(config: dict, where: str) -> None:
     _check_keys(config, known, "model.config", where)
     for name, default in (("vision_config", "siglip_vision_model"), ("text_config", "gemma3_text")):
         backbone = config.get(name) or {}
-        model_type = backbone.get("model_type", default)
+        model_type = backbone.get("model_type", default) if isinstance(backbone, dict) else default
+        if model_type not in CONFIG_MAPPING:
+            near = difflib.get_close_matches(str(model_type), CONFIG_MAPPING, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"The default is {default!r}."
+            key = f"model.config.{name}.model_type"
+            raise ConfigError(f"{where}: {key} {model_type!r} is not known to transformers. {hint}")
         fields = [*AutoConfig.for_model(model_type).to_dict(), "sliding_window_pattern"]
         _check_keys(backbone, fields, f"model.config.{name}", where)
+
+
+KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    NoneType: "null",
+    list: "a list of texts, such as [a, b]",
+    dict: "a mapping",
+}
+
+
+def _typed(section: dict, cls: type, name: str, where: str) -> dict:
+    """The section with values of its fields' types; a value that cannot be one is an error."""
+    hints, typed = get_type_hints(cls), {}
+    defaults = {f.name: f.default for f in dataclasses.fields(cls)}
+    for key, value in section.items():
+        union = get_origin(hints[key]) in (Union, UnionType)
+        kinds = get_args(hints[key]) if union else (hints[key],)
+        typed[key] = value = _converted(key, value, kinds)
+        if value is defaults[key] or any(_is_a(value, kind) for kind in kinds):
+            continue
+        wanted = [KINDS[get_origin(kind) or kind] for kind in kinds if (get_origin(kind) or kind) in KINDS]
+        raise ConfigError(f"{where}: {name}.{key} must be {' or '.join(wanted)}, got {value!r}.")
+    return typed
+
+
+def _converted(key: str, value: Any, kinds: tuple) -> Any:
+    """What YAML 1.1 reads otherwise than it is meant: 1e-4 is a text, 1e3 no whole number, no is false."""
+    if isinstance(value, str) and float in kinds and str not in kinds:
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, float) and value.is_integer() and int in kinds and float not in kinds:
+        return int(value)
+    return "no" if value is False and key.endswith("_strategy") else value
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin is list:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):
+        return origin is bool
+    return isinstance(value, int | float if origin is float else origin)
+
+
+def _check_values(config: RunConfig, where: str) -> None:
+    """Numbers and words that no later step could use."""
+    data, model, training = config.data, config.model, config.training
+    number = data.scale if isinstance(data.scale, int | float) else 1.0
+    word = data.scale in ("task_max", "episode") or data.scale == number
+    rules = {
+        "data.scale": (word and 0 < number < math.inf, "'task_max', 'episode' or a positive number of steps"),
+        "data.fail": (data.fail in ("floor", "penalty"), "'floor' or 'penalty'"),
+        "data.fail_penalty": (0 <= data.fail_penalty < math.inf, "0 or more steps"),
+        "data.assume_outcome": (
+            data.assume_outcome in (None, "success", "failure"),
+            "'success' or 'failure'",
+        ),
+        "model.resample": (model.resample in ("bicubic", "bilinear"), "'bicubic' or 'bilinear'"),
+        "training.learning_rate": (0 <= training.learning_rate < math.inf, "0 or more"),
+        "training.per_device_train_batch_size": (training.per_device_train_batch_size > 0, "1 or more"),
+        "training.per_device_eval_batch_size": (training.per_device_eval_batch_size > 0, "1 or more"),
+        "training.ema_decay": (0 <= training.ema_decay < 1, "0 or more and below 1"),
+        "training.state_dropout": (0 <= training.state_dropout <= 1, "between 0 and 1"),
+        "training.random_shift": (training.random_shift >= 0, "0 or more pixels"),
+        "training.max_validation_frames": (training.max_validation_frames > 0, "1 or more"),
+    }
+    for key, (fits, wanted) in rules.items():
+        section, name = key.split(".")
+        if not fits:
+            seen = getattr(getattr(config, section), name)
+            raise ConfigError(f"{where}: {key} must be {wanted}, got {seen!r}.")

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from .. import returns
 from ..episodes import (
+    DatasetError,
     EpisodeDataset,
     FrameStore,
     Outcomes,
@@ -44,6 +45,11 @@ class RobotData:
         dataset = open_dataset(config.dataset)
         outcomes = resolve_outcomes(dataset, column=config.outcome_column, assume=config.assume_outcome)
         split = split_episodes(dataset, outcomes, seed=config.split_seed)
+        if not all(split.values()):
+            raise DatasetError(
+                f"{dataset.root}: {len(dataset.lengths)} episode(s) are too few for training, validation and "
+                "test: at least 3 are needed"
+            )
         tasks = np.array(dataset.tasks)[dataset.episode_tasks]
         scale = config.scale
         if scale == "task_max":
@@ -94,6 +100,8 @@ def _choose_cameras(dataset: EpisodeDataset, names: list[str] | None) -> list[st
     unknown = [name for name in names or [] if name not in by_name]
     if unknown:
         raise ConfigError(f"{dataset.root}: no camera {unknown[0]!r}. Cameras: {', '.join(by_name)}.")
+    if names and len(set(names)) < len(names):
+        raise ConfigError(f"data.cameras names a camera twice: {', '.join(names)}.")
     chosen = [by_name[name] for name in names] if names else list(dataset.cameras)
     if not chosen:
         raise ConfigError(f"{dataset.root}: this dataset has no cameras; a value model needs at least one.")

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from .. import ValueModel, ValueProcessor
-from ..episodes import save_split
+from ..episodes import load_split, save_split
 from .build import build_model
-from .config import ConfigError, RunConfig
+from .config import ConfigError, RunConfig, one_line
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
 from .trainer import ValueTrainer, last_checkpoint, metrics_of
 
@@ -62,21 +63,33 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
         raise ConfigError(
             f"{output} already holds a run: continue it with --resume, or choose another output_dir."
         )
+    if resume and not last_checkpoint(output):
+        raise ConfigError(f"{output} holds no complete checkpoint to resume: start it without --resume.")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"training.output_dir {output} cannot be made: {error.strerror}.") from error
+    if not os.access(output, os.W_OK):
+        raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
     prepared = prepared or prepare(config)
     data, collator = prepared.data, prepared.collator
+    if resume and load_split(output / "split.json", data.dataset) != data.split:
+        raise ConfigError(f"{output} was trained on another split: resume it with its own data.split_seed.")
     validation = evenly_spaced(data.rows("validation"), args.max_validation_frames)
-    trainer = ValueTrainer(
-        model=prepared.model,
-        args=args,
-        processing_class=prepared.processor,
-        train_dataset=FrameRows(data.rows("train")),
-        eval_dataset=FrameRows(validation),
-        data_collator=collator.training(args.state_dropout, args.seed),
-        eval_collator=collator,
-        compute_metrics=metrics_of(validation, data),
-    )
+    try:
+        trainer = ValueTrainer(
+            model=prepared.model,
+            args=args,
+            processing_class=prepared.processor,
+            train_dataset=FrameRows(data.rows("train")),
+            eval_dataset=FrameRows(validation),
+            data_collator=collator.training(args.state_dropout, args.seed),
+            eval_collator=collator,
+            compute_metrics=metrics_of(validation, data),
+        )
+    except (ValueError, RuntimeError, ImportError) as error:  # a logger that is not installed, …
+        raise ConfigError(f"section 'training': {one_line(error)}") from error
     if args.should_save:
-        output.mkdir(parents=True, exist_ok=True)
         save_split(output / "split.json", data.split, data.dataset)
         (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)

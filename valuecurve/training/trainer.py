@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction
 
-from .config import ValueTrainingArguments
+from .config import ConfigError, ValueTrainingArguments
 from .ema import EMA
 
 EMA_FILE = "ema.safetensors"
@@ -162,6 +162,8 @@ def metrics_of(rows: np.ndarray, data) -> Callable[[EvalPrediction], dict[str, f
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits = np.asarray(prediction.predictions, np.float64)
+        if not np.isfinite(logits).all():
+            raise ConfigError("the values became NaN: training diverged; lower training.learning_rate.")
         probabilities = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities /= probabilities.sum(-1, keepdims=True)
         return value_metrics(
