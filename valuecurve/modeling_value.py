@@ -266,9 +266,12 @@ class ValueModel(ValuePreTrainedModel):
             raise ValueError(
                 f"pixel_values must be uint8 in 0…255, got {pixel_values.dtype}; ValueProcessor makes them."
             )
-        mean = torch.tensor(self.config.image_mean, device=pixel_values.device)[:, None, None]
-        std = torch.tensor(self.config.image_std, device=pixel_values.device)[:, None, None]
-        pixels = ((pixel_values.float() / 255 - mean) / std).to(self.vision_tower.dtype)
+        pixels = pixel_values.float().div_(255)  # in place: one float copy of the images, not four
+        for channel, (mean, std) in enumerate(
+            zip(self.config.image_mean, self.config.image_std, strict=True)
+        ):
+            pixels[:, channel].sub_(mean).div_(std)  # plain numbers: nothing is copied to the device
+        pixels = pixels.to(self.vision_tower.dtype)
         features = self.vision_tower(pixel_values=pixels).last_hidden_state
         if features.ndim == 4:  # convolutional backbones: [I, C, h, w]
             features = features.flatten(2).transpose(1, 2)
@@ -280,18 +283,26 @@ class ValueModel(ValuePreTrainedModel):
         is_image, is_value = input_ids == config.image_token_id, input_ids == config.value_token_id
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image | is_value, 0))
         embeds = torch.where(is_value[..., None], self.value_token.to(embeds.dtype), embeds)
-        expected = 0 if pixel_values is None else len(pixel_values) * config.vision_tokens_per_image
-        if (seen := int(is_image.sum())) != expected:
-            images = 0 if pixel_values is None else len(pixel_values)
+        self._check_image_tokens(is_image, 0 if pixel_values is None else len(pixel_values))
+        if pixel_values is None:
+            return embeds
+        features = self.get_image_features(pixel_values).to(embeds.dtype).flatten(0, 1)
+        # where the k-th placeholder is; boolean indexing would make the host wait for the device
+        count = torch.arange(1, len(features) + 1, device=features.device)
+        places = torch.searchsorted(is_image.flatten().cumsum(0), count)
+        return embeds.flatten(0, 1).index_copy(0, places, features).view_as(embeds)
+
+    def _check_image_tokens(self, is_image: torch.Tensor, images: int) -> None:
+        """As many placeholders as image features. CUDA checks by itself, so that the host need not wait."""
+        tokens = self.config.vision_tokens_per_image
+        if is_image.device.type in ("cuda", "meta"):
+            message = f"input_ids do not hold {tokens} image tokens for each of {images} images"
+            torch._assert_async(is_image.sum() == images * tokens, message)
+        elif (seen := int(is_image.sum())) != images * tokens:
             raise ValueError(
-                f"input_ids hold {seen} image tokens, but {images} images of "
-                f"{config.vision_tokens_per_image} tokens need {expected}. "
-                "Build both with the same ValueProcessor."
+                f"input_ids hold {seen} image tokens, but {images} images of {tokens} tokens need "
+                f"{images * tokens}. Build both with the same ValueProcessor."
             )
-        if pixel_values is not None:
-            features = self.get_image_features(pixel_values).to(embeds.dtype)
-            embeds = embeds.masked_scatter(is_image[..., None], features)
-        return embeds
 
     def encode(self, input_ids, pixel_values=None, attention_mask=None, token_type_ids=None) -> torch.Tensor:
         """Hidden states `[B, S, D]` of the text backbone over the whole sequence."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import TASKS, TEXT, VISION, make_config
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModel,
     Gemma3ForCausalLM,
@@ -205,6 +206,49 @@ def test_image_count_and_pixel_type_are_checked(model, batch):
         model(**dict(batch) | {"pixel_values": batch["pixel_values"][:4]})
     with pytest.raises(ValueError, match="pixel_values must be uint8"):
         model(**dict(batch) | {"pixel_values": batch["pixel_values"].float()})
+
+
+class RecordOperations(TorchDispatchMode):
+    """Inside, every operation that runs is noted by its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.__name__.split(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_training_step_never_makes_the_host_wait_for_the_device(tokenizer, batch):
+    """Nothing asks for a number or for a tensor whose size the device must say first."""
+    model = ValueModel(make_config(tokenizer)).train()
+    model.to("meta")  # pyright: ignore[reportArgumentType]
+    inputs = {name: tensor.to("meta") for name, tensor in batch.items()}
+    with RecordOperations() as seen:
+        model(**inputs, value_targets=torch.zeros(3, device="meta")).loss.backward()
+    assert {"searchsorted", "embedding_dense_backward"} <= seen.names  # forward and backward were seen
+    assert not seen.names & {"_local_scalar_dense", "nonzero", "masked_select", "equal", "lift_fresh"}
+
+
+def test_every_image_goes_to_its_own_placeholders_with_its_gradient(model, batch):
+    """Beside the reference, which takes one row after the other."""
+    ids, image_id = batch["input_ids"], model.config.image_token_id
+    images = torch.tensor([2, 1, 2])
+    embeds = model.embed(ids, batch["pixel_values"])
+    embeds.square().sum().backward()
+    gradient = model.projector[0].weight.grad.clone()
+    model.zero_grad()
+    parts = zip(ids, batch["pixel_values"].split(images.tolist()), strict=True)
+    expected = []
+    for row, pictures in parts:
+        plain = model.get_input_embeddings()(row).clone()
+        plain[row == model.config.value_token_id] = model.value_token
+        plain[row == image_id] = model.get_image_features(pictures).flatten(0, 1)
+        expected.append(plain)
+    torch.testing.assert_close(embeds, torch.stack(expected))
+    torch.stack(expected).square().sum().backward()
+    torch.testing.assert_close(gradient, model.projector[0].weight.grad)
 
 
 def test_pooled_vision_tokens_change_the_prefix_length(tokenizer):
