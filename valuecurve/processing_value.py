@@ -159,7 +159,7 @@ class ValueProcessor(ProcessorMixin):
             texts = self.robot_prompts([task] if isinstance(task, str) else task, state, dataset)
         elif question is not None and task is None:
             questions = [question] if isinstance(question, str) else question
-            texts = [f"Question: {text} Answer:" for text in questions]
+            texts = self.question_prompts(questions)
         else:
             raise ValueError("give either `task` (robot frames) or `question` (questions about images).")
         rows = self._rows_of_images(images, len(texts))
@@ -168,7 +168,7 @@ class ValueProcessor(ProcessorMixin):
             self.tokenize(texts),
             images_per_row=np.array([len(row) for row in rows]),
             value_token=task is not None,
-            answers=None if answers is None else self.tokenize([f" {a}" for a in answers], eos=True),
+            answers=None if answers is None else self.tokenize_answers(answers),
             pad_left=question is not None and answers is None,
         )
         frames = [self._to_chw(frame) for row in rows for frame in row]
@@ -176,6 +176,14 @@ class ValueProcessor(ProcessorMixin):
             resized = [resize_images(frame[None], self.image_size, self.resample) for frame in frames]
             batch["pixel_values"] = torch.cat(resized)
         return BatchFeature(batch, tensor_type=return_tensors)
+
+    def question_prompts(self, questions: Sequence[str]) -> list[str]:
+        """Prompts of questions: "Question: Is the puck at the goal? Answer:"."""
+        return [f"Question: {text} Answer:" for text in questions]
+
+    def tokenize_answers(self, answers: Sequence[str]) -> TokenRows:
+        """Token ids of answers as they follow a question's prompt, each closed by the end token."""
+        return self.tokenize([f" {answer}" for answer in answers], eos=True)
 
     def robot_prompts(self, tasks: Sequence[str], state=None, dataset: str | None = None) -> list[str]:
         """Prompts of robot frames: "Task: push the puck, State: 12 255 0 98;". `state` is [N, D] or None."""
