@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mixed_run import launch
 from safetensors.torch import load_file
 from tiny_models import write_recipe
 from transformers import EvalPrediction
@@ -161,17 +162,14 @@ def test_killed_between_checkpoints_and_resumed_it_follows_the_same_losses(recip
 def test_two_processes_train(recipe):
     options = {"max_steps": 3, "eval_steps": 3, "save_steps": 3, "per_device_train_batch_size": 4}
     path, output = recipe("two", **options, per_device_eval_batch_size=2)  # 2 x 2 does not divide its frames
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     penalty = ["--data.fail", "penalty"]  # targets that differ from frame to frame
-    done = subprocess.run(
-        [*command, str(PROGRAM), "--config", str(path), "--training.use_cpu", "true", *penalty],
-        capture_output=True, text=True, env=environment, timeout=300,
-    )  # fmt: skip
+    # accelerate's --cpu --num_processes 2 would start one process: see the comment in cpu_2.yaml
+    done = launch("cpu_2.yaml", PROGRAM, "--config", path, "--training.use_cpu", "true", *penalty)
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(losses(output)) == {1, 2, 3}
     assert done.stdout.count("model, metrics and pictures are in") == 1
+    states = sorted((output / "checkpoint-3").glob("rng_state_*.pth"))
+    assert len(states) == 2  # there were two processes, really
 
     # gathered from both processes, every frame counts once and beside its own target
     prepared = prepare(load_config(path, penalty))

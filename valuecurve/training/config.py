@@ -63,6 +63,9 @@ class ValueTrainingArguments(TrainingArguments):
 
     output_dir: str = field(default="outputs/value", metadata={"help": "Folder of the run."})
     ema_decay: float = field(default=0.0, metadata={"help": "EMA of the weights, kept in float32; 0 is off."})
+    language_weight: float = field(
+        default=1.0, metadata={"help": "Weight of the answers' loss beside the value loss."}
+    )
     state_dropout: float = field(default=0.0, metadata={"help": "Share of training rows without state."})
     random_shift: int = field(
         default=0, metadata={"help": "Random image shift in pixels (Kostrikov et al. 2020)."}
@@ -294,6 +297,7 @@ def _check_values(config: RunConfig, where: str) -> None:
         "training.per_device_train_batch_size": (training.per_device_train_batch_size > 0, "1 or more"),
         "training.per_device_eval_batch_size": (training.per_device_eval_batch_size > 0, "1 or more"),
         "training.ema_decay": (0 <= training.ema_decay < 1, "0 or more and below 1"),
+        "training.language_weight": (0 <= training.language_weight < math.inf, "0 or more"),
         "training.state_dropout": (0 <= training.state_dropout <= 1, "between 0 and 1"),
         "training.random_shift": (training.random_shift >= 0, "0 or more pixels"),
         "training.max_validation_frames": (training.max_validation_frames > 0, "1 or more"),

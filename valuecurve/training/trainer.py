@@ -32,6 +32,7 @@ class ValueTrainer(Trainer):
     """
 
     args: ValueTrainingArguments
+    loss_is_scaled_for_ga = True  # `compute_loss` weights the micro-batches itself
 
     def __init__(self, *args, eval_collator=None, **kwargs):
         super().__init__(*args, **kwargs)
@@ -42,10 +43,31 @@ class ValueTrainer(Trainer):
             self.add_callback(_UpdateEMA(self))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """Value loss + `language_weight` × language loss of this micro-batch, as its part of the whole batch.
+
+        Both are means: over rows with a target and over answer tokens. The mean of the means of unequal
+        micro-batches is not the mean, so each is weighted by its share of the rows or tokens that all
+        accumulated micro-batches of all processes have.
+        """
         if model.training and self.args.random_shift:
             inputs = inputs | {"pixel_values": random_shift(inputs["pixel_values"], self.args.random_shift)}
         outputs = model(**inputs)
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        counts = count_items(inputs)
+        total = counts if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        # DDP, FSDP and DeepSpeed average the gradients of the processes; what is wanted is their sum
+        processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
+        share = (counts / total.clamp(min=1) * processes).unbind()
+        parts = (outputs.value_loss, outputs.language_loss)
+        weights = (1.0, self.args.language_weight)
+        loss = sum(w * s * p for w, s, p in zip(weights, share, parts, strict=True) if p is not None)
+        return (loss, outputs) if return_outputs else loss
+
+    def _get_num_items_in_batch(self, batch_samples, device):
+        """`count_items` of all micro-batches of one optimizer step, over all processes; float32 `[2]`."""
+        counts = torch.zeros(2, device=device)
+        for batch in batch_samples:
+            counts += count_items(batch).to(device)
+        return self.accelerator.reduce(counts, "sum")
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """(loss, logits `[B, K]`, value targets `[B]`) of one validation batch."""
@@ -105,6 +127,15 @@ class ValueTrainer(Trainer):
             self._own_model().save_pretrained(folder)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+
+def count_items(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(rows with a target, answer tokens) of a batch, float32 `[2]`: what its two losses are means over."""
+    targets, labels = batch.get("value_targets"), batch.get("labels")
+    nothing = torch.zeros((), device=batch["input_ids"].device)
+    rows = nothing if targets is None else (~targets.isnan()).sum()
+    tokens = nothing if labels is None else (labels[:, 1:] != -100).sum()
+    return torch.stack([rows, tokens]).float()
 
 
 class _UpdateEMA(TrainerCallback):
