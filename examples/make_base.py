@@ -31,8 +31,8 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments, set_seed
 
 from valuecurve import ValueConfig, ValueModel, ValueProcessor
 from valuecurve.processing_value import resize_images
+from valuecurve.training.augmentation import random_shift
 from valuecurve.training.tokenizer import train_tokenizer
-from valuecurve.training.trainer import random_shift
 
 PACKED_SHARE = 0.7  # of the batches; found to be enough for the second layout to work
 CARD = """---

@@ -18,6 +18,7 @@ import yaml
 from transformers import CONFIG_MAPPING, AutoConfig, TrainingArguments
 
 from .. import ValueConfig
+from .augmentation import Augmentation, jitter_strengths
 
 
 class ConfigError(ValueError):
@@ -68,7 +69,14 @@ class ValueTrainingArguments(TrainingArguments):
     )
     state_dropout: float = field(default=0.0, metadata={"help": "Share of training rows without state."})
     random_shift: int = field(
-        default=0, metadata={"help": "Random image shift in pixels (Kostrikov et al. 2020)."}
+        default=0, metadata={"help": "Training images are shifted by up to this many pixels."}
+    )
+    random_crop: float = field(
+        default=1.0, metadata={"help": "Smallest share of each side that is kept and scaled back; 1 is off."}
+    )
+    random_rotation: float = field(default=0.0, metadata={"help": "Up to this many degrees either way."})
+    color_jitter: float | dict[str, Any] = field(
+        default=0.0, metadata={"help": "{brightness, contrast, saturation, hue}, or one number for 3."}
     )
     max_validation_frames: int = field(
         default=4096, metadata={"help": "Validation frames used, evenly spaced."}
@@ -92,6 +100,15 @@ class ValueTrainingArguments(TrainingArguments):
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss must be seen."})
+
+    def augmentation(self) -> Augmentation:
+        """How training images are varied; raises ValueError for strengths that cannot be."""
+        return Augmentation(
+            shift=self.random_shift,
+            crop=self.random_crop,
+            rotation=self.random_rotation,
+            **jitter_strengths(self.color_jitter),
+        )
 
 
 @dataclass
@@ -300,6 +317,8 @@ def _check_values(config: RunConfig, where: str) -> None:
         "training.language_weight": (0 <= training.language_weight < math.inf, "0 or more"),
         "training.state_dropout": (0 <= training.state_dropout <= 1, "between 0 and 1"),
         "training.random_shift": (training.random_shift >= 0, "0 or more pixels"),
+        "training.random_crop": (0 < training.random_crop <= 1, "above 0 and up to 1"),
+        "training.random_rotation": (0 <= training.random_rotation <= 180, "0 to 180 degrees"),
         "training.max_validation_frames": (training.max_validation_frames > 0, "1 or more"),
     }
     for key, (fits, wanted) in rules.items():
@@ -307,3 +326,7 @@ def _check_values(config: RunConfig, where: str) -> None:
         if not fits:
             seen = getattr(getattr(config, section), name)
             raise ConfigError(f"{where}: {key} must be {wanted}, got {seen!r}.")
+    try:
+        training.augmentation()
+    except ValueError as error:
+        raise ConfigError(f"{where}: training.color_jitter: {error}") from error

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction
 
+from .augmentation import augment
 from .config import ConfigError, ValueTrainingArguments
 from .ema import EMA
 
@@ -37,6 +37,7 @@ class ValueTrainer(Trainer):
     def __init__(self, *args, eval_collator=None, **kwargs):
         super().__init__(*args, **kwargs)
         self.label_names = ["value_targets"]
+        self.augmentation = self.args.augmentation()
         self.eval_collator = eval_collator
         self.ema: EMA | None = None
         if self.args.ema_decay:
@@ -49,8 +50,7 @@ class ValueTrainer(Trainer):
         micro-batches is not the mean, so each is weighted by its share of the rows or tokens that all
         accumulated micro-batches of all processes have.
         """
-        if model.training and self.args.random_shift:
-            inputs = inputs | {"pixel_values": random_shift(inputs["pixel_values"], self.args.random_shift)}
+        inputs = self.augmented(inputs) if model.training else inputs
         outputs = model(**inputs)
         counts = count_items(inputs)
         total = counts if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
@@ -68,6 +68,18 @@ class ValueTrainer(Trainer):
         for batch in batch_samples:
             counts += count_items(batch).to(device)
         return self.accelerator.reduce(counts, "sum")
+
+    def augmented(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A training batch with its images varied as `args` say.
+
+        The collator may mark images: `is_wrist` bool `[I]`, of which only the colours change, and
+        `image_groups` int64 `[I]`, which are varied alike (see `augment`). The model does not get these.
+        """
+        inputs = dict(inputs)
+        fixed, groups = inputs.pop("is_wrist", None), inputs.pop("image_groups", None)
+        if inputs.get("pixel_values") is not None:
+            inputs["pixel_values"] = augment(inputs["pixel_values"], self.augmentation, fixed, groups)
+        return inputs
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """(loss, logits `[B, K]`, value targets `[B]`) of one validation batch."""
@@ -147,20 +159,6 @@ class _UpdateEMA(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.trainer.start_ema().update(self.trainer._own_model())
-
-
-def random_shift(images: torch.Tensor, pixels: int) -> torch.Tensor:
-    """Shifts every image of `[N, 3, H, W]` by up to `pixels` in each direction; borders are replicated.
-
-    Source: Kostrikov et al. 2020, "Image Augmentation Is All You Need" (DrQ). On the images' device.
-    """
-    count, _, height, width = images.shape
-    padded = F.pad(images.float(), (pixels,) * 4, mode="replicate").to(images.dtype)
-    shift = torch.randint(0, 2 * pixels + 1, (2, count, 1), device=images.device)
-    y = (shift[0] + torch.arange(height, device=images.device))[:, :, None]
-    x = (shift[1] + torch.arange(width, device=images.device))[:, None, :]
-    row = torch.arange(count, device=images.device)[:, None, None]
-    return padded[row, :, y, x].permute(0, 3, 1, 2).contiguous()
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
