@@ -3,16 +3,20 @@
 import io
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
+from tiny_datasets import TOP, WRIST, make_dataset, read_bars
 from torch.utils.data import DataLoader
 
 from valuecurve import ValueProcessor
@@ -21,10 +25,21 @@ from valuecurve.training.question_sources import decode_image
 from valuecurve.training.questions import Limits, Questions, QuestionStream, load_questions
 from valuecurve.training.tokenizer import train_tokenizer
 
+LANGUAGE_EVENTS = pa.list_(  # lerobot.datasets.language 0.6.1
+    pa.struct(
+        [
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("content", pa.string()),
+            pa.field("style", pa.string()),
+            pa.field("camera", pa.string()),
+            pa.field("tool_calls", pa.list_(pa.string())),
+        ]
+    )
+)
 VQA = Path(__file__).parents[2] / "examples" / "metaworld_vqa"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def processor() -> ValueProcessor:
     tokenizer = train_tokenizer(["Question: what colour is it? Answer: red green blue 12345"] * 10, 512)
     return ValueProcessor(tokenizer, image_size=16, vision_tokens_per_image=4)
@@ -219,6 +234,81 @@ def test_flat_and_hub_vqav2_columns(tmp_path, load):
     hub = Dataset.from_dict(columns, features=features).rename_column("answer", "multiple_choice_answer")
     hub.to_parquet(tmp_path / "hub.parquet")
     assert load(tmp_path / "hub.parquet").source.layout == "vqav2"
+
+
+def event(role: str, content: str | None, camera: str | None, style: str | None = "vqa") -> dict:
+    return {"role": role, "content": content, "style": style, "camera": camera, "tool_calls": None}
+
+
+def annotated(folder: Path, events: dict[int, list[dict]]) -> Path:
+    """A LeRobot dataset whose frames (by number) have language events, as lerobot-annotate writes them."""
+    make_dataset(folder, files=2)
+    for path in sorted((folder / "data").rglob("*.parquet")):
+        table = pq.read_table(path)
+        cells = pa.array([events.get(i, []) for i in table["index"].to_pylist()], LANGUAGE_EVENTS)
+        pq.write_table(table.append_column("language_events", cells), path)
+    info = json.loads((folder / "meta/info.json").read_text())
+    info["features"]["language_events"] = {"dtype": "language", "shape": [1], "names": None}
+    (folder / "meta/info.json").write_text(json.dumps(info))
+    return folder
+
+
+def test_lerobot_language_rows_ask_about_their_own_frame_and_camera(tmp_path, load, processor):
+    box = '{"detections": [{"bbox": [1, 2, 3, 4], "bbox_format": "xyxy", "label": "cup"}]}'
+    folder = annotated(
+        tmp_path / "lerobot",
+        {
+            3: [
+                event("assistant", '{"count": 2, "label": "cup"}', TOP),
+                event("assistant", box, WRIST),
+                event("user", "how many cups?", TOP),
+                event("user", "where is the cup?", WRIST),
+                event("assistant", None, None, style=None),  # speech
+                event("user", "faster!", None, style="interjection"),
+            ],
+            40: [event("user", "what?", TOP), event("assistant", "red", TOP)],
+            41: [event("user", "unanswered?", TOP)],
+        },
+    )
+    processor.image_size = 64
+    questions = load(folder)
+    assert questions.kind.tolist() == ["count", "bbox", ""]
+    episode, frame = read_bars(questions.batch([0, 1, 2]).pixel_values.numpy())
+    assert episode.tolist() == [0, 0, 4] and frame.tolist() == [3, 3, 2]
+    assert texts(questions, [0])[0] == (
+        "Question: how many cups? Answer:",
+        ' {"count": 2, "label": "cup"}<eos>',
+    )
+    assert len(load(folder, episodes=[0])) == 2
+    with pytest.raises(DatasetError, match="no questions"):
+        load(folder, episodes=[1])
+    with pytest.raises(DatasetError, match="cannot be streamed"):
+        load(folder, streaming=True)
+
+
+def test_lerobot_frames_are_split_by_episode(tmp_path, load):
+    asked = [event("user", "what?", TOP), event("assistant", "red", TOP)]
+    folder = annotated(tmp_path / "lerobot", dict.fromkeys(range(57), asked))
+    parts = [load(folder, split, held_out=0.5) for split in ("train", "held_out")]
+    episodes = []
+    for part in parts:
+        images = part.source.rows[part.rows.record]["image"]
+        episodes.append({part.source.dataset.episode_index[int(image.split()[1])] for image in images})
+    assert episodes[0] | episodes[1] == set(range(6)) and not episodes[0] & episodes[1]
+
+
+def test_lerobot_questions_without_a_camera_or_a_column_are_errors(tmp_path, load, tiny_v30):
+    with pytest.raises(DatasetError, match="found columns .*; expected language_events, which lerobot-annot"):
+        load(tiny_v30)
+    folder = annotated(tmp_path / "lerobot", {9: [event("user", "what?", None)]})
+    with pytest.raises(DatasetError, match="episode 0, frame 9: a question without a camera"):
+        load(folder)
+    shutil.rmtree(folder)
+    folder = annotated(folder, {9: [event("user", "what?", "observation.images.left")]})
+    with pytest.raises(
+        DatasetError, match="no camera 'observation.images.left'; cameras: observation.images.top"
+    ):
+        load(folder)
 
 
 def test_an_unknown_layout_names_the_columns_that_it_found(tmp_path, load):

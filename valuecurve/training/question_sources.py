@@ -18,8 +18,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,9 @@ from datasets import Dataset, IterableDataset, load_dataset
 from datasets.exceptions import DatasetsError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..episodes import DatasetError
+from ..episodes import DatasetError, EpisodeDataset, FrameStore, build_frame_store, open_dataset
+from ..episodes.layout import open_parquet, unreadable
+from ..episodes.video import find_camera
 from .config import one_line
 
 COLUMNS = {  # what tells a layout; the first that fits
@@ -58,8 +61,9 @@ class Turn(NamedTuple):
 class Source:
     """Records of one split.
 
-    `rows` are the dataset's own. Names of images are completed by `name` and looked up in `root`. `splits`:
-    whether the split is the source's own; otherwise it is made by picture.
+    `rows` are the dataset's own. Names of images are completed by `name` and looked up in `root`; those of a
+    LeRobot dataset are frames in `store`. `splits`: whether the split is the source's own; otherwise it is
+    made by picture, of a LeRobot dataset by episode.
     """
 
     place: str  # for messages
@@ -68,6 +72,8 @@ class Source:
     splits: bool
     root: Path | None = None
     name: str = "{}"  # VQAv2: COCO_train2014_{:012d}.jpg
+    dataset: EpisodeDataset | None = None
+    store: FrameStore | None = None
 
     @property
     def image_column(self) -> str | None:
@@ -259,6 +265,100 @@ def _read_json(path: Path, key: str) -> dict:
     return content
 
 
+# --- LeRobot: frames with questions about them -------------------------------------------------------------
+
+KINDS = {  # key of an answer -> kind of question, as `lerobot-annotate` of LeRobot 0.6 writes them
+    "detections": "bbox",
+    "point": "keypoint",
+    "count": "count",
+    "attribute": "attribute",
+    "relation": "spatial",
+}
+
+
+def is_lerobot(place: str | Path) -> bool:
+    return (Path(place) / "meta" / "info.json").is_file()
+
+
+def open_lerobot(
+    place: str | Path,
+    image_size: int,
+    resample: str,
+    episodes: Sequence[int] | None = None,
+    cache_dir: str | Path | None = None,
+) -> Source:
+    """The questions in a LeRobot dataset: rows of style "vqa" in the column `language_events`.
+
+    As LeRobot 0.6.1 writes them (`lerobot.datasets.language`, `lerobot-annotate`), in datasets of version
+    v3.0: every frame has a list of {role, content, style, camera, tool_calls}; a question is a row of role
+    "user", its answer the row of role "assistant" with the same camera. Answers are JSON texts (a box, a
+    point, a count, an attribute, a relation) and stay as they are. Pictures come from the frame store, which
+    training on the same dataset shares.
+
+    Raises:
+        DatasetError: no such column, no questions in it, a question without a camera or with an unknown one.
+    """
+    dataset = open_dataset(place)
+    wanted = None if episodes is None else {int(episode) for episode in episodes}
+    columns: dict[str, list] = {"question": [], "answer": [], "kind": [], "image": []}
+    for row, camera, turn in _language_turns(dataset):
+        if wanted is None or int(dataset.episode_index[row]) in wanted:
+            for name, value in zip(columns, (*turn, f"{camera} {row}"), strict=True):
+                columns[name].append(value)
+    if not columns["image"]:
+        raise DatasetError(f"{dataset.root}: its language_events hold no questions (rows of style 'vqa').")
+    cameras = sorted({image.rsplit(" ", 1)[0] for image in columns["image"]})
+    store = build_frame_store(dataset, image_size, resample, cameras=cameras, cache_dir=cache_dir)
+    rows = Dataset.from_dict(columns)
+    return Source(str(place), "flat", rows, splits=wanted is not None, dataset=dataset, store=store)
+
+
+def _language_turns(dataset: EpisodeDataset) -> Iterator[tuple[int, str, Turn]]:
+    """(row of the frame, camera key, turn) of every question of a dataset, in order."""
+    for path in dataset.data_files:
+        file = open_parquet(path)
+        try:
+            if "language_events" not in file.schema_arrow.names:
+                raise DatasetError(
+                    f"{path}: found columns {', '.join(file.schema_arrow.names)}; expected language_events, "
+                    "which lerobot-annotate (LeRobot 0.6) writes."
+                )
+            table = file.read(columns=["episode_index", "frame_index", "language_events"])
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(path, error) from error
+        finally:
+            file.close()
+        table = table.filter(
+            pc.fill_null(pc.greater(pc.list_value_length(table["language_events"]), 0), False)
+        )
+        place = np.searchsorted(dataset.episode_ids, table["episode_index"].to_numpy())
+        rows = dataset.starts[place] + table["frame_index"].to_numpy()
+        for row, events in zip(rows.tolist(), table["language_events"].to_pylist(), strict=True):
+            for camera, turn in _turns_of_frame(events, dataset, row):
+                yield row, camera, turn
+
+
+def _turns_of_frame(events: list[dict], dataset: EpisodeDataset, row: int) -> Iterator[tuple[str, Turn]]:
+    said: dict[str, tuple[list, list]] = {}
+    for event in events:
+        if event.get("style") == "vqa":
+            if not event.get("camera"):
+                raise DatasetError(f"{dataset.where(row)}: a question without a camera.")
+            of_camera = said.setdefault(find_camera(dataset, event["camera"]).key, ([], []))
+            of_camera[event["role"] == "assistant"].append(event.get("content"))
+    for camera, (questions, answers) in said.items():
+        for question, answer in zip_longest(questions, answers):
+            yield camera, _turn(question, answer, _kind(answer))
+
+
+def _kind(answer: str | None) -> str:
+    try:
+        content = json.loads(answer or "")
+    except ValueError:
+        return ""
+    return next((kind for key, kind in KINDS.items() if isinstance(content, dict) and key in content), "")
+
+
 # --- reading records ---------------------------------------------------------------------------------------
 
 
@@ -334,14 +434,22 @@ def _embedded(column: Dataset) -> bool:
     return pa.types.is_struct(kind.value_type if pa.types.is_list(kind) else kind)
 
 
-def is_held_out(image: Any, share: float) -> bool:
-    """Whether a picture belongs to the held-out split: by its name, or by its content where it has none."""
-    if isinstance(image, Mapping):
+def is_held_out(source: Source, image: Any, share: float) -> bool:
+    """Whether a picture is held out: by its content or name; by its episode if it is a frame of one."""
+    if source.dataset is not None:
+        key = f"episode {source.dataset.episode_index[_frame(image)[1]]}".encode()
+    elif isinstance(image, Mapping):
         key = image.get("bytes") or str(image.get("path")).encode()
     else:
         key = str(image).encode()
     number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
     return number < share * 2**64
+
+
+def _frame(image: str) -> tuple[str, int]:
+    """Camera key and row of "{camera} {row}"."""
+    camera, row = image.rsplit(" ", 1)
+    return camera, int(row)
 
 
 # --- pictures ----------------------------------------------------------------------------------------------
@@ -375,7 +483,7 @@ def check_images(source: Source) -> None:
     """
     assert isinstance(source.rows, Dataset)
     column = source.image_column
-    if column is None or _embedded(source.rows.select_columns([column])):
+    if column is None or source.store is not None or _embedded(source.rows.select_columns([column])):
         return
     known: set = set()
     for record, value in enumerate(source.rows[column]):
@@ -393,7 +501,10 @@ def image_path(source: Source, image: Any) -> Path:
 
 
 def load_image(source: Source, image: Any, where: str) -> torch.Tensor:
-    """A picture, uint8 `[3, H, W]`, from its bytes or its file."""
+    """A picture, uint8 `[3, H, W]`, from its bytes, its file or the frame store."""
+    if source.store is not None:
+        camera, row = _frame(image)
+        return torch.from_numpy(source.store.gather(camera, [row])[0])
     if not isinstance(image, Mapping):
         path = image_path(source, image)
     elif image.get("bytes") is None and image.get("path"):

@@ -9,7 +9,7 @@ tokenised once, images are decoded when a batch is made (in the data loader's wo
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ from .question_sources import (
     image_counts,
     images_of,
     is_held_out,
+    is_lerobot,
     load_image,
+    open_lerobot,
     open_source,
     read_images,
     turns_of,
@@ -104,6 +106,7 @@ def load_questions(
     held_out: float = 0.1,
     limits: Limits | None = None,
     streaming: bool = False,
+    episodes: Sequence[int] | None = None,
     cache_dir: str | Path | None = None,
 ) -> "Questions | QuestionStream":
     """Questions of a source, ready to be batched.
@@ -119,13 +122,22 @@ def load_questions(
         held_out: share of the pictures that are held out, for a source without splits of its own.
         limits: how large a row may be.
         streaming: read while training; see `QuestionStream`.
+        episodes: those of a LeRobot dataset to use, instead of a split made here: the training episodes of
+            the robot data, for instance.
         cache_dir: where copies of the data are kept.
 
     Raises:
         DatasetError: no such source, an unknown layout, images that are not there, or no row that is left.
     """
     limits = limits or Limits()
-    source = open_source(place, split, layout, images, streaming, cache_dir)
+    if layout == "lerobot" or (layout is None and is_lerobot(place)):
+        if streaming:
+            raise DatasetError(
+                f"{place}: a LeRobot dataset cannot be streamed: its frames are in a frame store."
+            )
+        source = open_lerobot(place, processor.image_size, processor.resample, episodes, cache_dir)
+    else:
+        source = open_source(place, split, layout, images, streaming, cache_dir)
     share = 0.0 if source.splits else held_out
     part = Part(split, share)
     if isinstance(source.rows, IterableDataset):
@@ -141,11 +153,11 @@ class Part:
     split: str
     share: float
 
-    def keeps(self, images: list, turns: list[Turn]) -> bool:
+    def keeps(self, source: Source, images: list, turns: list[Turn]) -> bool:
         if not self.share:
             return True
         keys = images or [turns[0].question if turns else ""]  # without a picture, by the question
-        return all(is_held_out(key, self.share) == (self.split == "held_out") for key in keys)
+        return all(is_held_out(source, key, self.share) == (self.split == "held_out") for key in keys)
 
 
 class Questions:
@@ -170,9 +182,9 @@ class Questions:
                 for record, row in zip(records.tolist(), columns, strict=True)
             ]
             if part.share:
-                pictures = read_images(source, records)
-                chosen = np.array([part.keeps(i, t) for i, t in zip(pictures, turns, strict=True)], bool)
-                records, turns = records[chosen], [t for t, c in zip(turns, chosen, strict=True) if c]
+                pairs = zip(read_images(source, records), turns, strict=True)
+                chosen = np.flatnonzero([part.keeps(source, images, own) for images, own in pairs])
+                records, turns = records[chosen], [turns[i] for i in chosen]
             parts.append(make_rows(records, counts[records], turns, processor, limits, self.left_out))
         report(self.left_out, source.place)
         if not any(map(len, parts)):
@@ -272,7 +284,7 @@ class QuestionStream:
         for record, row in enumerate(rows, first):
             own = turns_of(row, self.source.layout, self.source.where(record))
             pictures = images_of(row.get(self.source.image_column or ""))
-            if self.part.keeps(pictures, own):
+            if self.part.keeps(self.source, pictures, own):
                 images[record] = pictures
                 turns.append(own)
         records, counts = np.array(list(images), np.int64), [len(own) for own in images.values()]
