@@ -16,11 +16,11 @@ AUTO_MAP = {
     "AutoProcessor": "processing_value.ValueProcessor",
 }
 CHOICES = {
-    "projector": ("mlp", "linear"),
+    "projector": ("mlp", "linear", "cross_attention"),
     "vision_pooling": ("average", "concat"),
     "attention": ("bidirectional", "causal"),
-    "readout": ("value_token", "last_token"),
-    "head": ("mlp", "linear"),
+    "readout": ("value_token", "last_token", "mean", "weighted_mean"),
+    "head": ("mlp", "linear", "norm_mlp"),
     "target": ("hl_gauss", "two_hot", "one_hot"),
 }
 
@@ -33,16 +33,25 @@ class ValueConfig(PretrainedConfig):
         text_config: configuration (or its dictionary) of any `AutoModel` decoder. Default: Gemma 3 text.
         num_bins: number of value bins (201: C51-style support of pi*0.6, Physical Intelligence 2025).
         v_min, v_max: value range; the bin centres are `linspace(v_min, v_max, num_bins)`. Value units.
-        projector: "mlp" (vision -> hidden -> text width, GELU) or "linear".
+        projector: "mlp" (vision -> vision -> text width, GELU), "linear", or "cross_attention": linear, and
+            text tokens then attend to the image tokens of their row, with a residual, before the backbone.
+        projector_heads: attention heads of the "cross_attention" projector; must divide the text width.
         attention: "bidirectional" (the prefix sees itself whole, answers are causal) or "causal".
-        readout: "value_token" (a learned token that closes the prefix) or "last_token" of the prefix.
-        head: "mlp" with `head_depth` hidden layers, or "linear".
-        head_depth: number of hidden GELU layers of the "mlp" head.
+        readout: which vector of a row the head reads: "value_token" (of a learned token that closes the
+            prefix), "last_token" of the prefix, the "mean" of the prefix, or its "weighted_mean" with learned
+            weights that start equal. The prefix never holds padding or answers.
+        head: "mlp" with `head_depth` hidden layers, "norm_mlp" (the same behind a LayerNorm), or "linear".
+        head_depth: number of hidden GELU layers of the head.
+        head_hidden: width of the head's hidden layers; default: the text width.
         target: distribution that the value target becomes: "hl_gauss" (Farebrother et al. 2024), "two_hot"
             (Bellemare et al. 2017) or "one_hot".
         target_sigma: standard deviation of "hl_gauss" in value units; default 0.75 bin widths.
         vision_tokens_per_image: tokens of one image; fewer than the backbone gives are pooled on its grid, by
             `vision_pooling`. Must be a square number. Default: all of them.
+        frames_per_sample: 1, or 2 for a pair of frames of one episode, whose value is the difference of their
+            progress: every row then has the images of the reference frame and behind them, of the same
+            cameras, those of the frame itself. Needs v_min < 0 < v_max, as a rule -1 and 1.
+        language_weight: loss = value loss + language_weight * language loss, 0 or more.
         vision_pooling: "average" of neighbouring tokens, or "concat": their features side by side, so that
             the projector knows which was where (space-to-depth, as in Idefics 3, Laurençon et al. 2024).
         image_token_id, value_token_id: placeholders in `input_ids`; ids that the tokenizer already has.
@@ -66,12 +75,16 @@ class ValueConfig(PretrainedConfig):
         v_min=-1.0,
         v_max=0.0,
         projector="mlp",
+        projector_heads=8,
         attention="bidirectional",
         readout="value_token",
         head="mlp",
         head_depth=2,
+        head_hidden=None,
         target="hl_gauss",
         target_sigma=None,
+        frames_per_sample=1,
+        language_weight=1.0,
         vision_tokens_per_image=None,
         vision_pooling="average",
         image_token_id=262144,  # Gemma 3's <image_soft_token>
@@ -93,13 +106,17 @@ class ValueConfig(PretrainedConfig):
         self.v_min = v_min
         self.v_max = v_max
         self.projector = projector
+        self.projector_heads = projector_heads
         self.attention = attention
         self.readout = readout
         self.head = head
         self.head_depth = head_depth
+        self.head_hidden = self.text_config.hidden_size if head_hidden is None else head_hidden
         self.target = target
         bin_width = (v_max - v_min) / max(num_bins - 1, 1)
         self.target_sigma = 0.75 * bin_width if target_sigma is None else target_sigma
+        self.frames_per_sample = frames_per_sample
+        self.language_weight = language_weight
         self.vision_tokens_per_image = vision_tokens_per_image or grid_tokens(self.vision_config)
         self.vision_pooling = vision_pooling
         self.image_token_id = image_token_id
@@ -126,6 +143,22 @@ class ValueConfig(PretrainedConfig):
                 f"num_bins={self.num_bins} over [{self.v_min}, {self.v_max}] is no support: "
                 "it needs at least 2 bins and v_min < v_max."
             )
+        if self.frames_per_sample not in (1, 2):
+            raise ValueError(
+                f"frames_per_sample={self.frames_per_sample!r} is not a choice: 1 frame, or 2 for a pair."
+            )
+        if self.frames_per_sample == 2 and not self.v_min < 0 < self.v_max:
+            raise ValueError(
+                f"v_min={self.v_min}, v_max={self.v_max} cannot hold a difference of progress, which has "
+                "either sign: with frames_per_sample=2 set v_min=-1.0 and v_max=1.0."
+            )
+        if self.projector == "cross_attention" and self.text_config.hidden_size % self.projector_heads:
+            raise ValueError(
+                f"projector_heads={self.projector_heads} does not divide the text width, "
+                f"{self.text_config.hidden_size}."
+            )
+        if not self.language_weight >= 0:
+            raise ValueError(f"language_weight={self.language_weight} must be 0 or more.")
         if math.isqrt(self.vision_tokens_per_image) ** 2 != self.vision_tokens_per_image:
             raise ValueError(
                 f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number."

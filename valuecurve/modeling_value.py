@@ -12,7 +12,8 @@ This file ships with every checkpoint. It depends on torch and transformers only
     input_ids       int64  [B, S]         `vision_tokens_per_image` placeholders for every image of the sample
     attention_mask  int64  [B, S]         1 = token, 0 = padding (either side)
     token_type_ids  int64  [B, S]         0 = prefix, 1 = answer; default all prefix
-    pixel_values    uint8  [I, 3, H, W]   all images of the batch, in the order of their placeholders
+    pixel_values    uint8  [I, 3, H, W]   all images of the batch, in the order of their placeholders; of a
+                                          pair of frames the reference frame first, then the frame itself
     value_targets   float  [B]            value units; NaN = this row has no target
     labels          int64  [B, S]         token ids of answers, -100 elsewhere
 
@@ -26,7 +27,15 @@ from typing import Self
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoModelForCausalLM, DynamicCache, GenerationMixin, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    DynamicCache,
+    GenerationMixin,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils import ModelOutput
@@ -93,6 +102,8 @@ def build_projector(config: ValueConfig) -> nn.Module:
     pooled_width = merged * vision_width
     if config.projector == "linear":
         return nn.Linear(pooled_width, text_width)
+    if config.projector == "cross_attention":
+        return CrossAttentionProjector(pooled_width, text_width, config.projector_heads)
     return nn.Sequential(
         nn.Linear(pooled_width, vision_width), nn.GELU(), nn.Linear(vision_width, text_width)
     )
@@ -101,10 +112,51 @@ def build_projector(config: ValueConfig) -> nn.Module:
 def build_head(config: ValueConfig) -> nn.Sequential:
     """Readout `[B, D]` to value logits `[B, K]`."""
     width = config.text_config.hidden_size
-    layers = []
+    layers: list[nn.Module] = [nn.LayerNorm(width)] if config.head == "norm_mlp" else []
     for _ in range(0 if config.head == "linear" else config.head_depth):
-        layers += [nn.Linear(width, width), nn.GELU()]
+        layers += [nn.Linear(width, config.head_hidden), nn.GELU()]
+        width = config.head_hidden
     return nn.Sequential(*layers, nn.Linear(width, config.num_bins))
+
+
+class CrossAttentionProjector(nn.Module):
+    """Vision features `[I, P, C]` to embeddings `[I, P, D]`, which the text then attends to."""
+
+    def __init__(self, vision_width: int, width: int, heads: int):
+        super().__init__()
+        self.linear = nn.Linear(vision_width, width)
+        self.cross_attention = CrossAttention(width, heads)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.linear(features)
+
+
+class CrossAttention(nn.Module):
+    """Text tokens (queries, behind a LayerNorm) attend to the image tokens of their row; with a residual."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.q_proj, self.k_proj, self.v_proj, self.o_proj = (
+            nn.Linear(width, width, bias=False) for _ in range(4)
+        )
+
+    def forward(self, embeds_BSD: torch.Tensor, is_image_BS: torch.Tensor) -> torch.Tensor:
+        """Embeddings `[B, S, D]` of the same rows; image tokens and rows without images stay as they are."""
+        has_images = is_image_BS.any(-1, keepdim=True)
+        keys = is_image_BS | ~has_images  # a row without any key would have no softmax
+        q, k, v = (
+            projection(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, S, D / heads]
+            for projection, x in (
+                (self.q_proj, self.norm(embeds_BSD)),
+                (self.k_proj, embeds_BSD),
+                (self.v_proj, embeds_BSD),
+            )
+        )
+        seen = F.scaled_dot_product_attention(q, k, v, attn_mask=keys[:, None, None, :])
+        seen_BSD = self.o_proj(seen.transpose(1, 2).flatten(-2))
+        return embeds_BSD + torch.where((~is_image_BS & has_images)[..., None], seen_BSD, 0)
 
 
 def prefix_mask(attention_mask: torch.Tensor, token_type_ids: torch.Tensor, attention: str) -> torch.Tensor:
@@ -129,7 +181,7 @@ def prefix_mask(attention_mask: torch.Tensor, token_type_ids: torch.Tensor, atte
 class ValueOutput(ModelOutput):
     """What `ValueModel` returns.
 
-    loss: value_loss + language_loss, those that there are.
+    loss: value_loss + language_weight * language_loss, those that there are.
     value_loss: cross-entropy over the bins, mean over the rows that have a target.
     language_loss: cross-entropy of the answer tokens, mean over tokens.
     logits: float32 `[B, K]`. For rows without a value token (questions) they mean nothing.
@@ -158,12 +210,18 @@ class ValuePreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         """Our own parts; the backbones initialise themselves."""
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.LayerNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
             init.normal_(module.weight, std=module.in_features**-0.5)  # keeps the variance at any width
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, ValueModel):
-            init.normal_(module.value_token)
+            if module.value_token is not None:
+                init.normal_(module.value_token)
+            if module.readout_weights is not None:
+                init.zeros_(module.readout_weights)  # at first every token counts alike
 
 
 class ValueModel(ValuePreTrainedModel):
@@ -178,9 +236,13 @@ class ValueModel(ValuePreTrainedModel):
         self.vision_tower = AutoModel.from_config(config.vision_config)
         self.projector = build_projector(config)
         self.text_model = AutoModel.from_config(config.text_config)
-        self.value_token = nn.Parameter(torch.empty(config.text_config.hidden_size))
+        width = config.text_config.hidden_size
+        # only what the readout needs: the rest would never be trained
+        self.value_token = nn.Parameter(torch.empty(width)) if config.readout == "value_token" else None
+        weighted = config.readout == "weighted_mean"
+        self.readout_weights = nn.Parameter(torch.empty(width)) if weighted else None
         self.value_head = build_head(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = nn.Linear(width, config.text_config.vocab_size, bias=False)
         self.post_init()
         if config.tie_word_embeddings:
             self._keys_to_ignore_on_save = ["lm_head.weight"]
@@ -191,24 +253,25 @@ class ValueModel(ValuePreTrainedModel):
         """A value model whose halves come from their own checkpoints; the joints are newly initialised.
 
         Args:
-            vision: folder or Hub id: a full SigLIP (only its vision half is loaded) or any vision backbone.
-            text: folder or Hub id of a causal language model or its backbone.
-            config: fields of `ValueConfig`, for example `{"image_token_id": 4, "freeze_vision": True}`.
+            vision: folder or Hub id: a full SigLIP (only its vision half is loaded), any vision backbone, or
+                a value checkpoint, whose vision half is taken.
+            text: folder or Hub id of a causal language model, its backbone, or a value checkpoint, whose text
+                half is taken.
+            config: fields of `ValueConfig`, for example `{"image_token_id": 4, "freeze_vision": True}`. In
+                `vision_config` and `text_config`, those that change nothing of the weights' shapes.
             **kwargs: to both `from_pretrained` calls: `dtype`, `revision`, `token`, …
         """
-        vision_model = _load_vision(vision, **kwargs)
-        language_model = AutoModelForCausalLM.from_pretrained(text, **kwargs)
-        value_config = ValueConfig(
-            vision_config=vision_model.config, text_config=language_model.config, **(config or {})
-        )
+        fields = dict(config or {})
+        vision_model = _load_vision(vision, fields.pop("vision_config", None), **kwargs)
+        text_model, lm_head = _load_text(text, fields.pop("text_config", None), **kwargs)
+        value_config = ValueConfig(vision_config=vision_model.config, text_config=text_model.config, **fields)
         for part in (value_config.vision_config, value_config.text_config):
             part._name_or_path = ""  # may be a folder of this machine
         with torch.device("meta"):
             model = cls(value_config)
         model.to_empty(device="cpu")
         model.vision_tower = vision_model
-        model.text_model = language_model.base_model
-        model.lm_head = language_model.get_output_embeddings()
+        model.text_model, model.lm_head = text_model, lm_head
         model.tie_weights()
         fresh = (model.projector, model.value_head)
         for module in fresh:
@@ -247,17 +310,18 @@ class ValueModel(ValuePreTrainedModel):
 
     @property
     def dummy_inputs(self) -> dict[str, torch.Tensor]:
-        """A batch of two rows that keeps the contract above: one image, four text tokens, the value token."""
+        """A batch of two rows that keeps the contract above: an image a frame, text, the value token."""
         config = self.config
-        size = config.vision_config.image_size
-        row = [config.image_token_id] * config.vision_tokens_per_image + [1, 2, 3, 1, config.value_token_id]
+        size, images = config.vision_config.image_size, 2 * config.frames_per_sample
+        row = [config.image_token_id] * (config.frames_per_sample * config.vision_tokens_per_image)
+        row += [1, 2, 3, 1, *([config.value_token_id] if self.value_token is not None else [])]
         return {
             "input_ids": torch.tensor([row, row], device=self.device),
             "attention_mask": torch.ones(2, len(row), dtype=torch.long, device=self.device),
-            "pixel_values": torch.arange(2 * 3 * size * size, device=self.device)
+            "pixel_values": torch.arange(images * 3 * size * size, device=self.device)
             .remainder(251)
             .to(torch.uint8)
-            .view(2, 3, size, size),
+            .view(images, 3, size, size),
         }
 
     def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -280,9 +344,11 @@ class ValueModel(ValuePreTrainedModel):
     def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
         """Token embeddings `[B, S, D]` with image features and the value token in their places."""
         config = self.config
-        is_image, is_value = input_ids == config.image_token_id, input_ids == config.value_token_id
+        is_image = input_ids == config.image_token_id
+        is_value = (input_ids == config.value_token_id) & (self.value_token is not None)
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image | is_value, 0))
-        embeds = torch.where(is_value[..., None], self.value_token.to(embeds.dtype), embeds)
+        if self.value_token is not None:
+            embeds = torch.where(is_value[..., None], self.value_token.to(embeds.dtype), embeds)
         self._check_image_tokens(is_image, 0 if pixel_values is None else len(pixel_values))
         if pixel_values is None:
             return embeds
@@ -290,7 +356,10 @@ class ValueModel(ValuePreTrainedModel):
         # where the k-th placeholder is; boolean indexing would make the host wait for the device
         count = torch.arange(1, len(features) + 1, device=features.device)
         places = torch.searchsorted(is_image.flatten().cumsum(0), count)
-        return embeds.flatten(0, 1).index_copy(0, places, features).view_as(embeds)
+        embeds = embeds.flatten(0, 1).index_copy(0, places, features).view_as(embeds)
+        if isinstance(self.projector, CrossAttentionProjector):
+            embeds = self.projector.cross_attention(embeds, is_image)
+        return embeds
 
     def _check_image_tokens(self, is_image: torch.Tensor, images: int) -> None:
         """As many placeholders as image features. CUDA checks by itself, so that the host need not wait."""
@@ -318,13 +387,20 @@ class ValueModel(ValuePreTrainedModel):
         ).last_hidden_state
 
     def readout(self, hidden_BSD, input_ids, attention_mask=None, token_type_ids=None) -> torch.Tensor:
-        """One vector per row, `[B, D]`: where the value token is, or the last token of the prefix."""
-        if self.config.readout == "value_token":
-            marked = input_ids == self.config.value_token_id
-        else:
-            marked = torch.ones_like(input_ids, dtype=torch.bool)
-            marked = marked if attention_mask is None else marked & attention_mask.bool()
-            marked = marked if token_type_ids is None else marked & (token_type_ids == 0)
+        """One vector per row, `[B, D]`: of the value token, of the prefix's last token, or a mean of it.
+
+        A row without value token (a question) gets that of its first token, which then means nothing.
+        """
+        prefix = torch.ones_like(input_ids, dtype=torch.bool)
+        prefix = prefix if attention_mask is None else prefix & attention_mask.bool()
+        prefix = prefix if token_type_ids is None else prefix & (token_type_ids == 0)
+        if self.config.readout in ("mean", "weighted_mean"):
+            scores_BS = torch.zeros(prefix.shape, device=prefix.device)
+            if self.readout_weights is not None:
+                scores_BS = (hidden_BSD @ self.readout_weights.to(hidden_BSD.dtype)).float()
+            weights_BS = scores_BS.masked_fill(~prefix, torch.finfo(torch.float32).min).softmax(-1)
+            return (weights_BS[..., None] * hidden_BSD).sum(1).to(hidden_BSD.dtype)
+        marked = input_ids == self.config.value_token_id if self.config.readout == "value_token" else prefix
         index = torch.arange(input_ids.shape[1], device=input_ids.device)
         last = (marked * index).argmax(-1)
         return hidden_BSD[torch.arange(len(last), device=last.device), last]
@@ -350,10 +426,17 @@ class ValueModel(ValuePreTrainedModel):
         value = (logits.softmax(-1) * support(self.config, logits.device)).sum(-1)  # autocast would round `@`
         value_loss = None if value_targets is None else self.value_loss(logits, value_targets)
         language_loss = None if labels is None else self.language_loss(hidden, labels)
-        losses = [part for part in (value_loss, language_loss) if part is not None]
-        loss = sum(losses[1:], losses[0]) if losses else None
-        output = ValueOutput(loss, value_loss, language_loss, logits, value)
+        output = ValueOutput(
+            self.total_loss(value_loss, language_loss), value_loss, language_loss, logits, value
+        )
         return output if return_dict is not False else output.to_tuple()
+
+    def total_loss(self, value_loss, language_loss) -> torch.Tensor | None:
+        """value_loss + language_weight * language_loss, of those that there are."""
+        if language_loss is None:
+            return value_loss
+        language_loss = self.config.language_weight * language_loss
+        return language_loss if value_loss is None else value_loss + language_loss
 
     def value_loss(self, logits: torch.Tensor, value_targets: torch.Tensor) -> torch.Tensor:
         """Cross-entropy of logits `[B, K]` against the target distributions of `value_targets` `[B]`.
@@ -392,8 +475,17 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
         """As `ValueModel.forward`, with logits `[B, S or logits_to_keep, V]`.
 
         With `past_key_values`, `input_ids` are the new tokens and `attention_mask` covers old and new ones.
+
+        Raises:
+            ValueError: as `ValueModel.forward`; and with the cross_attention projector for a filled cache,
+                which does not hold the images that a new token would attend to.
         """
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if past and isinstance(self.projector, CrossAttentionProjector):
+            raise ValueError(
+                "with projector='cross_attention' every new token attends to the images, which no cache "
+                "holds: pass all tokens and the images again, with use_cache=False (as `generate` does)."
+            )
         if attention_mask is None:
             attention_mask = input_ids.new_ones(len(input_ids), past + input_ids.shape[1])
         types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
@@ -419,8 +511,10 @@ class ValueForConditionalGeneration(ValueModel, GenerationMixin):
     def generate(self, *args, **kwargs):
         """`GenerationMixin.generate`, with a cache that never forgets the prefix (no sliding window).
 
-        Placeholders are never generated.
+        Placeholders are never generated. With the cross_attention projector there is no cache.
         """
+        if isinstance(self.projector, CrossAttentionProjector):
+            kwargs["use_cache"] = False
         if kwargs.get("use_cache", True):
             kwargs.setdefault("past_key_values", DynamicCache())
         kwargs.setdefault("suppress_tokens", [self.config.image_token_id, self.config.value_token_id])
@@ -485,15 +579,36 @@ def _for_backend(mask: torch.Tensor, backbone: PreTrainedModel, dtype: torch.dty
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
 
 
-def _load_vision(name: str, **kwargs) -> PreTrainedModel:
+def _load_vision(name: str, fields: dict | None, **kwargs) -> PreTrainedModel:
     """The vision half of a checkpoint, without SigLIP's pooling head."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(name, **{k: kwargs[k] for k in ("revision", "token") if k in kwargs})
+    value_config, config = _configs(name, **kwargs)
     config = getattr(config, "vision_config", config)
     if hasattr(config, "vision_use_head"):
         config.vision_use_head = False
+    config.update(fields or {})
+    if value_config is not None:
+        return ValueModel.from_pretrained(name, config=value_config, **kwargs).vision_tower
     return AutoModel.from_pretrained(name, config=config, **kwargs)
+
+
+def _load_text(name: str, fields: dict | None, **kwargs) -> tuple[nn.Module, nn.Module]:
+    """The text backbone of a checkpoint and its language head."""
+    value_config, config = _configs(name, **kwargs)
+    config.get_text_config().update(fields or {})
+    if value_config is not None:
+        model = ValueModel.from_pretrained(name, config=value_config, **kwargs)
+        return model.text_model, model.lm_head
+    model = AutoModelForCausalLM.from_pretrained(name, config=config, **kwargs)
+    return model.base_model, model.lm_head
+
+
+def _configs(name: str, **kwargs) -> tuple[ValueConfig | None, PreTrainedConfig]:
+    """A checkpoint's configuration as that of a value model, if it is one, and in any case."""
+    where = {k: kwargs[k] for k in ("revision", "token") if k in kwargs}
+    if PreTrainedConfig.get_config_dict(name, **where)[0].get("model_type") == ValueConfig.model_type:
+        config = ValueConfig.from_pretrained(name, **where)
+        return config, config
+    return None, AutoConfig.from_pretrained(name, **where)
 
 
 ValueModel.register_for_auto_class("AutoModel")

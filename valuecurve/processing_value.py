@@ -5,7 +5,9 @@ This file ships with every checkpoint. It depends on torch and transformers only
     <image> … <image>  Task: {task}, State: {bins};  <value>            a robot frame
     <image> … <image>  Question: {question} Answer:  {answer} <eos>     a question about images
 
-with `vision_tokens_per_image` placeholders for every image, in the order of `cameras`.
+with `vision_tokens_per_image` placeholders for every image, in the order of `cameras`. In a pair of frames
+(`frames_per_sample=2`) the images of the reference frame come first, then those of the frame itself. The
+value token is there when the model reads it (`add_value_token`).
 """
 
 import difflib
@@ -83,6 +85,8 @@ class ValueProcessor(ProcessorMixin):
         resample: "bicubic" or "bilinear", as the vision backbone was trained.
         vision_tokens_per_image: placeholders for one image.
         cameras: camera names in the order in which the model sees them.
+        frames_per_sample: 1, or 2 when the model judges pairs of frames.
+        add_value_token: whether robot prompts end with the value token, as the readout "value_token" needs.
         image_token, value_token: the placeholder tokens.
         state_statistics: {dataset key: {"q01": [D], "q99": [D]}}, of the training data.
         scales: {task: steps that one value unit stands for}, of the training data.
@@ -96,6 +100,8 @@ class ValueProcessor(ProcessorMixin):
         resample="bicubic",
         vision_tokens_per_image=256,
         cameras=None,
+        frames_per_sample=1,
+        add_value_token=True,
         image_token="<image_soft_token>",
         value_token="<unused0>",
         state_statistics=None,
@@ -108,6 +114,8 @@ class ValueProcessor(ProcessorMixin):
         self.resample = resample
         self.vision_tokens_per_image = vision_tokens_per_image
         self.cameras = list(cameras or [])
+        self.frames_per_sample = frames_per_sample
+        self.add_value_token = add_value_token
         self.image_token = image_token
         self.value_token = value_token
         self.state_statistics = dict(state_statistics or {})
@@ -135,6 +143,7 @@ class ValueProcessor(ProcessorMixin):
         question=None,
         answer=None,
         dataset=None,
+        reference_images=None,
         return_tensors="pt",
     ) -> BatchFeature:
         """One batch of robot frames (`task`, `state`) or of questions (`question`, `answer`).
@@ -146,6 +155,8 @@ class ValueProcessor(ProcessorMixin):
             state: [rows, D] in the robot's own units, or None to leave the state out of the prompt.
             question, answer: texts, one a row; without `answer` the batch is ready for `generate`.
             dataset: key of the state statistics; may be left out when there is only one.
+            reference_images: for pairs of frames, the images of the earlier or later frame of the same
+                episode that each row's frame is compared with; like `images`, of the same cameras.
 
         Returns:
             input_ids, attention_mask, token_type_ids int64 `[rows, S]`, pixel_values
@@ -153,7 +164,7 @@ class ValueProcessor(ProcessorMixin):
 
         Raises:
             ValueError: for a camera or dataset that is not known, a state of the wrong size or with NaN,
-                or inputs of different lengths.
+                inputs of different lengths, or a frame without its reference frame.
         """
         if task is not None and question is None:
             texts = self.robot_prompts([task] if isinstance(task, str) else task, state, dataset)
@@ -163,6 +174,10 @@ class ValueProcessor(ProcessorMixin):
         else:
             raise ValueError("give either `task` (robot frames) or `question` (questions about images).")
         rows = self._rows_of_images(images, len(texts))
+        if task is not None:
+            rows = self._with_reference(rows, images, reference_images)
+        elif reference_images is not None:
+            raise ValueError("a question is about `images`: reference_images are for robot frames only.")
         answers = [answer] if isinstance(answer, str) else answer
         batch = self.assemble(
             self.tokenize(texts),
@@ -244,10 +259,12 @@ class ValueProcessor(ProcessorMixin):
     ) -> dict[str, torch.Tensor]:
         """Rows [images | prompt | value token | answer]; no loop over rows.
 
+        `value_token`: robot rows, which end with it if the model reads it (`add_value_token`).
         Padded on the right, or with `pad_left` on the left, as `generate` wants it.
         Returns `input_ids`, `attention_mask`, `token_type_ids` (0 prefix, 1 answer), int64 `[rows, S]`, and
         `labels` (answer tokens, -100 elsewhere) when there are answers.
         """
+        value_token = value_token & self.add_value_token
         image_end = np.broadcast_to(images_per_row, len(prompts)) * self.vision_tokens_per_image
         prompt_end = image_end + prompts.lengths
         prefix_end = prompt_end + int(value_token)
@@ -282,6 +299,37 @@ class ValueProcessor(ProcessorMixin):
         if len(images) != rows:
             raise ValueError(f"{len(images)} rows of images but {rows} texts: give one entry for every row.")
         return [self._ordered(row) for row in images]
+
+    def _with_reference(self, rows: list[list], images, reference_images) -> list[list]:
+        """The frames of every row behind those of its reference frame, where the model judges pairs."""
+        if self.frames_per_sample == 1:
+            if reference_images is not None:
+                raise ValueError(
+                    "reference_images are for models of pairs of frames; this one judges single frames "
+                    "(frames_per_sample=1): leave them out."
+                )
+            return rows
+        if reference_images is None:
+            raise ValueError(
+                "this model judges pairs of frames (frames_per_sample=2): give reference_images, the frame "
+                "of the same episode that each frame is compared with, for example its first."
+            )
+        references = self._rows_of_images(reference_images, len(rows))
+        for i, (row, reference) in enumerate(zip(rows, references, strict=True)):
+            names = [self._camera_names(images, i, row), self._camera_names(reference_images, i, reference)]
+            if names[0] != names[1]:
+                raise ValueError(
+                    f"row {i}: the frame has {names[0]}, its reference frame {names[1]}: "
+                    "both need the same cameras."
+                )
+        return [reference + row for row, reference in zip(rows, references, strict=True)]
+
+    def _camera_names(self, images, index: int, row: list) -> str:
+        """What a row holds, for comparing and for an error: its cameras, or else how many images."""
+        given = images if isinstance(images, Mapping) else (images or [None])[index]
+        if isinstance(given, Mapping):
+            return f"cameras {[name for name in self.cameras if name in given]}"
+        return f"{len(row)} images"
 
     def _ordered(self, row) -> list:
         if not isinstance(row, Mapping):

@@ -19,6 +19,11 @@ def test_a_configuration_survives_saving(tokenizer, tmp_path):
     [
         ({"readout": "value_tokn"}, "Did you mean 'value_token'"),
         ({"projector": "perceiver"}, "Choices: mlp, linear"),
+        ({"readout": "weighted_meen"}, "Did you mean 'weighted_mean'"),
+        ({"projector": "cross_attention", "projector_heads": 5}, "5 does not divide the text width, 32"),
+        ({"frames_per_sample": 3}, "frames_per_sample=3 is not a choice"),
+        ({"frames_per_sample": 2}, "set v_min=-1.0 and v_max=1.0"),
+        ({"language_weight": -1.0}, "language_weight=-1.0 must be 0 or more"),
         ({"num_bins": 1}, "at least 2 bins"),
         ({"v_min": 0.0, "v_max": -1.0}, "v_min < v_max"),
         ({"vision_tokens_per_image": 5}, "not a square number"),
@@ -28,6 +33,11 @@ def test_a_configuration_survives_saving(tokenizer, tmp_path):
 def test_what_cannot_be_is_refused_with_a_suggestion(tokenizer, fields, message):
     with pytest.raises(ValueError, match=message):
         make_config(tokenizer, **fields)
+
+
+def test_a_head_is_as_wide_as_the_text_unless_it_says_otherwise(tokenizer):
+    assert make_config(tokenizer).head_hidden == 32
+    assert make_config(tokenizer, head_hidden=16).head_hidden == 16
 
 
 def test_sigma_defaults_to_three_quarters_of_a_bin(tokenizer):

@@ -74,6 +74,24 @@ def test_bad_input_is_refused(processor, call, message):
         processor(**call)
 
 
+@pytest.mark.parametrize(
+    ("frames_per_sample", "call", "message"),
+    [
+        (1, {"reference_images": [{}]}, "this one judges single frames"),
+        (2, {}, "give reference_images"),
+        (2, {"reference_images": [{}, {}]}, "2 rows of images but 1 texts"),
+        (2, {"reference_images": [{"top": 0}]}, r"row 0: the frame has cameras \['side'\], its reference"),
+        (2, {"reference_images": [[0, 0]]}, "its reference frame 2 images: both need the same cameras"),
+        (2, {"task": None, "question": "open?", "reference_images": [{}]}, "for robot frames only"),
+    ],
+)
+def test_a_pair_needs_both_frames_of_the_same_cameras(processor, frames_per_sample, call, message):
+    processor.frames_per_sample = frames_per_sample
+    frame = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        processor(**{"images": [{"side": frame}], "task": [TASKS[0]]} | call)
+
+
 def test_unknown_tasks_have_no_scale(processor):
     with pytest.raises(ValueError, match="did you mean 'open the drawer'"):
         processor.decode_values(torch.tensor([-0.5]), ["open the drawr"])

@@ -46,6 +46,25 @@ def test_other_image_tokens_than_the_base_reach_the_processor(data_and_config, t
     assert model.config.vision_tokens_per_image == processor.vision_tokens_per_image == 4
 
 
+def test_both_halves_of_a_value_checkpoint_under_other_joints(data_and_config, tmp_path):
+    data, config = data_and_config
+    base, processor = build_model(config.model, data)
+    base.bfloat16().save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    config.model.vision = config.model.text = str(tmp_path / "base")
+    pair = {"frames_per_sample": 2, "v_max": 1.0, "readout": "mean", "vision_tokens_per_image": 4}
+    config.model.config = pair | {"text_config": {"attention_dropout": 0.25}}
+    started, fitted = build_model(config.model, data)
+    assert fitted.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert fitted.frames_per_sample == 2 and not fitted.add_value_token
+    assert fitted.vision_tokens_per_image == 4
+    assert started.text_model.layers[0].self_attn.attention_dropout == 0.25
+    for half in ("vision_tower", "text_model"):
+        theirs = base.get_submodule(half).state_dict()
+        for name, weight in started.get_submodule(half).state_dict().items():
+            assert weight.dtype == torch.float32 and torch.equal(weight, theirs[name].float()), name
+
+
 def test_one_backbone_alone_is_refused(data_and_config):
     data, config = data_and_config
     config.model.vision = "somewhere"

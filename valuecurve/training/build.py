@@ -19,9 +19,9 @@ from .tokenizer import train_tokenizer
 def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, ValueProcessor]:
     """The model and its processor, with the statistics of `data`.
 
-    From `model.base` (a value checkpoint), or from the backbones `model.vision` and `model.text`, or, with
-    neither, from random weights; with float32 weights, whatever they are stored in. Fields of `model.config`
-    replace those of the base.
+    From `model.base` (a value checkpoint), or from the backbones `model.vision` and `model.text` (either may
+    be a value checkpoint: its half is taken, and the joints are new), or, with neither, from random weights;
+    with float32 weights, whatever they are stored in. Fields of `model.config` replace those of the base.
 
     Raises:
         ConfigError: when only one backbone is named, a checkpoint cannot be loaded, or the fields of
@@ -138,6 +138,8 @@ def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
     dataset = data.dataset
     processor.image_size = model.config.vision_config.image_size
     processor.vision_tokens_per_image = model.config.vision_tokens_per_image
+    processor.frames_per_sample = model.config.frames_per_sample
+    processor.add_value_token = model.config.readout == "value_token"
     processor.cameras = data.camera_names
     processor.state_statistics = {dataset.key: data.state_statistics()} if dataset.state_key else {}
     processor.scales = {task: float(scale) for task, scale in data.scales.items()}
