@@ -18,8 +18,8 @@ from valuecurve.returns import (
     value_to_bin,
 )
 
-FILE = Path(__file__).parent / "conformance" / "seed1_open_value.json"
-CASES = json.loads(FILE.read_text())["cases"]
+FOLDER = Path(__file__).parent / "conformance"
+CASES = json.loads((FOLDER / "seed1_open_value.json").read_text())["cases"]
 
 
 def cases(kind: str) -> list:
@@ -85,6 +85,32 @@ def test_bins_are_those_of_open_value(case):
     centers = bin_centers(*support)
     assert centers[[0, -1]].tolist() == [expected["first_center"], expected["last_center"]]
     np.testing.assert_allclose(np.diff(centers), expected["center_spacing"])
+
+
+def test_returns_at_a_fixed_scale_are_those_of_opentau_and_never_leave_the_support():
+    rows = json.loads((FOLDER / "seed4_opentau.json").read_text())["returns"]["rows"]
+    assert len(rows) == 84
+    for success, num_bins, length, scale, t, penalty, their_bin, normalised in rows:
+        lengths, outcome = np.array([length]), np.array([success])
+        returns = dataset_returns(dataset_rewards(lengths, outcome, penalty), lengths)
+        assert returns[t] / scale == pytest.approx(normalised, abs=1e-12)
+        options = {"scale": float(scale), "fail": "penalty", "fail_penalty": penalty}
+        targets, scales = dataset_targets(lengths, outcome, ["task"], **options)
+        assert scales == {"task": scale}
+        # differs on purpose: clipped (theirs became negative bins), and the nearest bin, not the one below
+        assert targets[t] == pytest.approx(np.clip(normalised, -1, 0), abs=1e-7)
+        ours = int(value_to_bin(targets[t], num_bins))
+        assert ours in (max(their_bin, 0), max(their_bin, 0) + 1)
+
+
+def test_a_pair_of_frames_has_the_difference_of_progress_as_in_kai0():
+    """With scale "episode" a target is progress - 1, so a difference of targets is one of progress."""
+    rows = json.loads((FOLDER / "seed3_kai0.json").read_text())["pair_progress_target"]["rows"]
+    targets, _ = dataset_targets(np.array([11]), np.array([True]), ["task"], scale="episode")
+    np.testing.assert_allclose(targets + 1, np.linspace(0, 1, 11), atol=1e-7)
+    for progress, reference, expected in rows:
+        frame, before = round(10 * progress), round(10 * reference)
+        assert targets[frame] - targets[before] == pytest.approx(expected, abs=1e-6)
 
 
 # -- one episode -------------------------------------------------------------------------------------------
@@ -185,6 +211,30 @@ def test_dense_returns_are_exact_and_do_not_leak_between_episodes():
     ends = np.cumsum(lengths)
     for end, length in zip(ends, lengths, strict=True):
         assert np.array_equal(returns[end - length : end], returns_to_go(rewards[end - length : end]))
+
+
+@pytest.mark.parametrize(
+    ("fail", "penalty", "expected"),
+    [
+        ("floor", 7.0, [-1, -1, -1]),  # whatever the penalty
+        ("penalty", 0.0, [-0.5, -0.25, 0]),  # a failure that costs nothing: as a success
+        ("penalty", 1.0, [-0.75, -0.5, -0.25]),
+        ("penalty", 9.0, [-1, -1, -1]),
+    ],
+)
+def test_what_a_failed_episode_is_worth_by_hand(fail, penalty, expected):
+    lengths, success = np.array([3, 5]), np.array([False, True])
+    targets, _ = dataset_targets(lengths, success, ["a", "a"], fail=fail, fail_penalty=penalty)
+    assert targets.tolist() == [*expected, -1, -0.75, -0.5, -0.25, 0]
+
+
+def test_dense_rewards_by_hand_with_floor_and_penalty():
+    lengths, success, rewards = np.array([2, 3]), np.array([False, True]), np.array([-1, -1, -2, 0.5, -1])
+    for fail, failed in (("penalty", [-0.5, -0.25]), ("floor", [-1, -1])):  # fail_penalty is not added
+        targets, _ = dataset_targets(
+            lengths, success, ["a", "a"], scale=4.0, fail=fail, fail_penalty=50.0, rewards=rewards
+        )
+        assert targets.tolist() == [*failed, -0.625, -0.125, -0.25]
 
 
 @pytest.mark.parametrize("seed", range(3))

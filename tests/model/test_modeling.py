@@ -22,7 +22,7 @@ from transformers import (
 from transformers import SiglipVisionModel as SiglipVision
 
 from valuecurve import ValueConfig, ValueForConditionalGeneration, ValueModel
-from valuecurve.modeling_value import hl_gauss, one_hot, prefix_mask, support, two_hot
+from valuecurve.modeling_value import prefix_mask
 
 
 def pad(batch: dict, left: int, right: int) -> dict:
@@ -470,39 +470,3 @@ def test_real_sizes_have_the_parameters_of_their_parts(image_size, tokens):
     for name, expected in parts.items():
         assert sum(p.numel() for p in getattr(model, name).parameters()) == expected, name
     assert sum(p.numel() for p in model.parameters()) == sum(parts.values()) + d  # the value token
-
-
-# --- distributions ----------------------------------------
-
-
-@pytest.fixture
-def five(tokenizer):
-    return support(make_config(tokenizer, num_bins=5))
-
-
-def test_support_is_the_same_for_labels_and_readout(model):
-    centers = support(model.config)
-    assert centers[0] == -1 and centers[-1] == 0 and len(centers) == 201
-    torch.testing.assert_close(centers[1:] - centers[:-1], torch.full((200,), 0.005), atol=1e-6, rtol=0)
-
-
-def test_one_hot_table(five):
-    values = torch.tensor([-7.0, -1.0, -0.76, -0.375, 0.0, 0.3])  # below, on, near, tie (upper), on, above
-    assert one_hot(values, five).argmax(-1).tolist() == [0, 0, 1, 3, 4, 4]
-
-
-def test_two_hot_table_and_mean(five):
-    values = torch.tensor([-2.0, -0.75, -0.7, 0.5])
-    expected = [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0.8, 0.2, 0, 0], [0, 0, 0, 0, 1]]
-    torch.testing.assert_close(two_hot(values, five), torch.tensor(expected))
-    inside = torch.linspace(-1, 0, 37)
-    torch.testing.assert_close(two_hot(inside, five) @ five, inside, atol=1e-6, rtol=0)
-
-
-def test_hl_gauss_is_the_mass_of_a_normal_distribution_in_each_bin(five):
-    probabilities = hl_gauss(torch.tensor([-0.5]), five, sigma=0.25)[0]
-    normal = torch.distributions.Normal(-0.5, 0.25)
-    edges = torch.tensor([-1.125, -0.875, -0.625, -0.375, -0.125, 0.125])
-    mass = normal.cdf(edges).diff()
-    torch.testing.assert_close(probabilities, mass / mass.sum(), atol=1e-6, rtol=0)
-    assert hl_gauss(torch.tensor([-9.0, 9.0]), five, 0.01).argmax(-1).tolist() == [0, 4]
