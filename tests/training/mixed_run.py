@@ -74,7 +74,7 @@ def run(output: Path, **options) -> ValueTrainer:
     rounding noise around zero (the bias of a key projection) would take steps of full size."""
     tokenizer = train_tokenizer([f"Task: {task}; Question: what is it? Answer:" for task in TASKS], 1024)
     torch.manual_seed(0)
-    model = ValueModel(make_config(tokenizer))
+    model = ValueModel(make_config(tokenizer, language_weight=0.7))
     processor = ValueProcessor(tokenizer, image_size=32, vision_tokens_per_image=16)
     defaults = {
         "max_steps": 4,
@@ -87,7 +87,6 @@ def run(output: Path, **options) -> ValueTrainer:
         "logging_steps": 1,
         "disable_tqdm": True,
         "ema_decay": 0.5,
-        "language_weight": 0.7,
         "use_cpu": True,
     }
     arguments = ValueTrainingArguments(output_dir=str(output), **defaults | options)

@@ -58,15 +58,26 @@ class ModelConfig:
     config: dict[str, Any] = field(default_factory=dict, metadata={"help": "Fields of ValueConfig."})
 
 
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass
+class LoraSettings:
+    r: int = field(default=16, metadata={"help": "Rank of the adapters."})
+    alpha: float = field(default=32.0, metadata={"help": "The adapters count alpha / r times."})
+    dropout: float = field(default=0.0, metadata={"help": "Share of their inputs dropped in training."})
+    target_modules: list[str] = field(
+        default_factory=lambda: list(LORA_TARGETS),
+        metadata={"help": "Linear layers of the text backbone that get one."},
+    )
+
+
 @dataclass
 class ValueTrainingArguments(TrainingArguments):
     """transformers' `TrainingArguments` plus what a value function needs; defaults that suit it."""
 
     output_dir: str = field(default="outputs/value", metadata={"help": "Folder of the run."})
     ema_decay: float = field(default=0.0, metadata={"help": "EMA of the weights, kept in float32; 0 is off."})
-    language_weight: float = field(
-        default=1.0, metadata={"help": "Weight of the answers' loss beside the value loss."}
-    )
     state_dropout: float = field(default=0.0, metadata={"help": "Share of training rows without state."})
     random_shift: int = field(
         default=0, metadata={"help": "Training images are shifted by up to this many pixels."}
@@ -80,6 +91,9 @@ class ValueTrainingArguments(TrainingArguments):
     )
     max_validation_frames: int = field(
         default=4096, metadata={"help": "Validation frames used, evenly spaced."}
+    )
+    lora: dict[str, Any] | None = field(
+        default=None, metadata={"help": "LoRA on the text backbone: r, alpha, dropout, target_modules."}
     )
     remove_unused_columns: bool = field(
         default=False, metadata={"help": "Rows are frame numbers: keep them."}
@@ -109,6 +123,10 @@ class ValueTrainingArguments(TrainingArguments):
             rotation=self.random_rotation,
             **jitter_strengths(self.color_jitter),
         )
+
+    def lora_settings(self) -> LoraSettings | None:
+        """`lora` with its defaults; None without LoRA."""
+        return None if self.lora is None else LoraSettings(**self.lora)
 
 
 @dataclass
@@ -154,6 +172,9 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     for name, cls in classes.items():
         sections[name] = _typed(sections[name], cls, name, str(path))
     _check_model_fields(sections["model"].get("config") or {}, str(path))
+    if lora := sections["training"].get("lora"):
+        _check_keys(lora, [f.name for f in dataclasses.fields(LoraSettings)], "training.lora", str(path))
+        sections["training"]["lora"] = _typed(lora, LoraSettings, "training.lora", str(path))
     try:
         training = ValueTrainingArguments(**sections["training"])
     except (ValueError, RuntimeError, ImportError) as error:
@@ -299,6 +320,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 def _check_values(config: RunConfig, where: str) -> None:
     """Numbers and words that no later step could use."""
     data, model, training = config.data, config.model, config.training
+    lora = training.lora_settings() or LoraSettings()
     number = data.scale if isinstance(data.scale, int | float) else 1.0
     word = data.scale in ("task_max", "episode") or data.scale == number
     rules = {
@@ -314,13 +336,19 @@ def _check_values(config: RunConfig, where: str) -> None:
         "training.per_device_train_batch_size": (training.per_device_train_batch_size > 0, "1 or more"),
         "training.per_device_eval_batch_size": (training.per_device_eval_batch_size > 0, "1 or more"),
         "training.ema_decay": (0 <= training.ema_decay < 1, "0 or more and below 1"),
-        "training.language_weight": (0 <= training.language_weight < math.inf, "0 or more"),
         "training.state_dropout": (0 <= training.state_dropout <= 1, "between 0 and 1"),
         "training.random_shift": (training.random_shift >= 0, "0 or more pixels"),
         "training.random_crop": (0 < training.random_crop <= 1, "above 0 and up to 1"),
         "training.random_rotation": (0 <= training.random_rotation <= 180, "0 to 180 degrees"),
         "training.max_validation_frames": (training.max_validation_frames > 0, "1 or more"),
     }
+    for name, fits, wanted in (
+        ("r", lora.r > 0, "1 or more"),
+        ("alpha", 0 < lora.alpha < math.inf, "more than 0"),
+        ("dropout", 0 <= lora.dropout < 1, "0 or more and below 1"),
+    ):
+        if not fits:
+            raise ConfigError(f"{where}: training.lora.{name} must be {wanted}, got {getattr(lora, name)!r}.")
     for key, (fits, wanted) in rules.items():
         section, name = key.split(".")
         if not fits:

@@ -17,6 +17,7 @@ from ..episodes import load_split, save_split
 from .build import build_model
 from .config import ConfigError, RunConfig, one_line
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
+from .lora import add_lora
 from .trainer import ValueTrainer, last_checkpoint, metrics_of
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ def prepare(config: RunConfig) -> Prepared:
     set_seed(config.training.seed)
     data = RobotData.prepare(config.data)
     model, processor = build_model(config.model, data)
+    if lora := config.training.lora_settings():
+        add_lora(model, lora)
     with PartialState().main_process_first():
         store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
     return Prepared(data, RobotCollator(data, store, processor, config.data.use_state), model, processor)

@@ -9,15 +9,18 @@ import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction
 
+from .. import ValueModel
 from .augmentation import augment
 from .config import ConfigError, ValueTrainingArguments
 from .ema import EMA
+from .lora import merged_state_dict, save_adapters
 
 EMA_FILE = "ema.safetensors"
 STATE_FILE = "trainer_state.json"
@@ -40,6 +43,7 @@ class ValueTrainer(Trainer):
         self.augmentation = self.args.augmentation()
         self.eval_collator = eval_collator
         self.ema: EMA | None = None
+        self.lora = self.args.lora_settings()
         if self.args.ema_decay:
             self.add_callback(_UpdateEMA(self))
 
@@ -58,7 +62,7 @@ class ValueTrainer(Trainer):
         processes = 1 if num_items_in_batch is None else self.accelerator.num_processes
         share = (counts / total.clamp(min=1) * processes).unbind()
         parts = (outputs.value_loss, outputs.language_loss)
-        weights = (1.0, self.args.language_weight)
+        weights = (1.0, self._own_model().config.language_weight)
         loss = sum(w * s * p for w, s, p in zip(weights, share, parts, strict=True) if p is not None)
         return (loss, outputs) if return_outputs else loss
 
@@ -132,13 +136,32 @@ class ValueTrainer(Trainer):
             self.ema.load(Path(self.state.best_model_checkpoint) / EMA_FILE)
 
     def export(self, folder: str | Path) -> None:
-        """Writes the model as people load it: averaged weights where there are any, code and processor."""
-        if not self.args.should_save:
-            return
+        """Writes the model as people load it: averaged weights where there are any, code and processor.
+
+        With LoRA, `folder` holds the merged model and `adapter` beside it the adapters alone. Called by every
+        process, since those of FSDP hold a part of the weights each.
+        """
         with self.averaged_weights():
-            self._own_model().save_pretrained(folder)
+            state = self._whole_state_dict()
+            if self.args.should_save:
+                self._write_export(Path(folder), state)
+
+    def _write_export(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
+        if self.lora:
+            save_adapters(folder.with_name("adapter"), state, self.lora)
+            state = merged_state_dict(state, self.lora)
+        with torch.device("meta"):
+            plain = ValueModel(self._own_model().config)  # neither sharded nor with adapters
+        plain.save_pretrained(folder, state_dict=state)
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
+
+    def _whole_state_dict(self) -> dict[str, torch.Tensor]:
+        """The weights, gathered on the main process where each process has a part of them."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            state: Any = self.accelerator.get_state_dict(self.model_wrapped)
+            return state
+        return self._own_model().state_dict()
 
 
 def count_items(batch: dict[str, torch.Tensor]) -> torch.Tensor:
