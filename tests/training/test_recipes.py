@@ -1,4 +1,4 @@
-"""The shipped recipes: all are valid, the small ones train, and say the choices of the systems they stand for."""
+"""The shipped recipes: all are valid, both sizes make the same choices, and the small ones train."""
 
 from pathlib import Path
 
