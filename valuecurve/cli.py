@@ -38,5 +38,39 @@ def inspect(
         raise typer.Exit(1)
 
 
+@app.command()
+def ask(
+    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
+    images: Annotated[list[Path], typer.Argument(help="One or more picture files.")],
+    question: Annotated[str, typer.Argument(help="The question, in quotes.")],
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Ask a checkpoint a question about pictures; it answers in words."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from valuecurve.episodes import DatasetError
+    from valuecurve.evaluation import answers
+    from valuecurve.training import ConfigError
+    from valuecurve.training.question_sources import read_picture
+
+    disable_progress_bar()
+    try:
+        if Path(question).is_file():
+            raise ConfigError(f"{question} is a file: the question comes last, after the pictures.")
+        pictures = [read_picture(path) for path in images]
+        model, processor = answers.load_answering(checkpoint)
+        answer = answers.ask(model, processor, pictures, question, max_new_tokens)
+    except (ConfigError, DatasetError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        names = [str(path) for path in images]
+        found = {"checkpoint": checkpoint, "images": names, "question": question, "answer": answer}
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        typer.echo(answer)
+
+
 if __name__ == "__main__":
     app()

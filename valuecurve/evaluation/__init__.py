@@ -1,7 +1,7 @@
 """How good is a value function, and what does it look like?
 
 Baselines that it must beat, figures and overlay videos of its curves, and the table of its metrics
-(the metrics themselves are pure arrays, in `valuecurve.metrics`).
+(the metrics themselves are pure arrays, in `valuecurve.metrics`). `answers` measures how well it answers.
 """
 
 from .baselines import ElapsedTime as ElapsedTime

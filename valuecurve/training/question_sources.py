@@ -511,11 +511,16 @@ def load_image(source: Source, image: Any, where: str) -> torch.Tensor:
         path = Path(image["path"])  # `datasets` completes names of local files
     else:
         return decode_image(image.get("bytes") or b"", where)
+    return read_picture(path, f"{where}, ")
+
+
+def read_picture(path: Path, where: str = "") -> torch.Tensor:
+    """A picture file, uint8 RGB `[3, H, W]`; `where` it is named, for messages."""
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{where}: the image {path} cannot be read: {error.strerror}.") from error
-    return decode_image(content, f"{where}, {path}")
+        raise DatasetError(f"{where}{path} cannot be read: {error.strerror}.") from error
+    return decode_image(content, f"{where}{path}")
 
 
 def decode_image(content: bytes, where: str) -> torch.Tensor:
