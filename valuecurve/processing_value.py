@@ -253,13 +253,14 @@ class ValueProcessor(ProcessorMixin):
         self,
         prompts: TokenRows,
         images_per_row: np.ndarray | int,
-        value_token: bool = True,
+        value_token: bool | np.ndarray = True,
         answers: TokenRows | None = None,
         pad_left: bool = False,
     ) -> dict[str, torch.Tensor]:
         """Rows [images | prompt | value token | answer]; no loop over rows.
 
-        `value_token`: robot rows, which end with it if the model reads it (`add_value_token`).
+        `images_per_row` and `value_token` are one for all rows or `[rows]`: robot rows end with the value
+        token, if the model reads it (`add_value_token`).
         Padded on the right, or with `pad_left` on the left, as `generate` wants it.
         Returns `input_ids`, `attention_mask`, `token_type_ids` (0 prefix, 1 answer), int64 `[rows, S]`, and
         `labels` (answer tokens, -100 elsewhere) when there are answers.
@@ -267,7 +268,8 @@ class ValueProcessor(ProcessorMixin):
         value_token = value_token & self.add_value_token
         image_end = np.broadcast_to(images_per_row, len(prompts)) * self.vision_tokens_per_image
         prompt_end = image_end + prompts.lengths
-        prefix_end = prompt_end + int(value_token)
+        has_value = np.broadcast_to(value_token, len(prompts))
+        prefix_end = prompt_end + has_value
         row_end = prefix_end + (answers.lengths if answers is not None else 0)
         column = np.arange(row_end.max())[None, :]
         if pad_left:
@@ -275,8 +277,7 @@ class ValueProcessor(ProcessorMixin):
         ids = np.full((len(prompts), column.shape[1]), self.tokenizer.pad_token_id or 0, np.int64)
         ids[(column >= 0) & (column < image_end[:, None])] = self.image_token_id
         ids[(column >= image_end[:, None]) & (column < prompt_end[:, None])] = prompts.ids
-        if value_token:
-            ids[column == prompt_end[:, None]] = self.value_token_id
+        ids[(column == prompt_end[:, None]) & has_value[:, None]] = self.value_token_id
         answered = (column >= prefix_end[:, None]) & (column < row_end[:, None])
         batch = {
             "input_ids": torch.from_numpy(ids),

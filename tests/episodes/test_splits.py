@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from valuecurve.episodes import DatasetError, Outcomes, load_split, open_dataset, save_split, split_episodes
+from valuecurve.episodes import DatasetError, Outcomes, load_split, open_dataset, save_splits, split_episodes
 
 
 def dataset_of(make, episodes: int, tasks: int = 1, success=None):
@@ -70,16 +70,16 @@ def test_a_saved_split_comes_back(make, tmp_path):
     dataset, outcomes = dataset_of(make, 10)
     split = split_episodes(dataset, outcomes)
     path = tmp_path / "new" / "split.json"
-    save_split(path, split, dataset)
+    save_splits(path, [(dataset, split)])
     assert load_split(path, dataset) == split
-    assert json.loads(path.read_text())["fingerprint"] == dataset.fingerprint
+    assert json.loads(path.read_text())["datasets"][0]["fingerprint"] == dataset.fingerprint
     assert [file.name for file in path.parent.iterdir()] == ["split.json"]
 
 
 def test_a_split_of_other_data_is_an_error(make, tmp_path):
     dataset, outcomes = dataset_of(make, 10)
     path = tmp_path / "split.json"
-    save_split(path, split_episodes(dataset, outcomes), dataset)
+    save_splits(path, [(dataset, split_episodes(dataset, outcomes))])
     with pytest.raises(DatasetError, match="make a new split"):
         load_split(path, replace(dataset, fingerprint="other"))
     with pytest.raises(DatasetError, match="is not a split"):
@@ -88,6 +88,6 @@ def test_a_split_of_other_data_is_an_error(make, tmp_path):
 
 def test_a_split_with_an_episode_twice_is_an_error(make, tmp_path):
     dataset, _ = dataset_of(make, 10)
-    save_split(tmp_path / "s.json", {"train": [1, 2], "validation": [2], "test": []}, dataset)
+    save_splits(tmp_path / "s.json", [(dataset, {"train": [1, 2], "validation": [2], "test": []})])
     with pytest.raises(DatasetError, match="more than one set"):
         load_split(tmp_path / "s.json", dataset)

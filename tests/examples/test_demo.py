@@ -32,7 +32,7 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "pictures"}
     shown = sorted(output.glob("episode_*.mp4"))
     split = json.loads((output / "split.json").read_text())
-    assert shown and {int(path.stem.split("_")[1]) for path in shown} <= set(split["test"])
+    assert shown and {int(path.stem.split("_")[1]) for path in shown} <= set(split["datasets"][0]["test"])
     assert (output / "curves.png").stat().st_size > 10_000
     assert type(AutoModel.from_pretrained(output / "model")).__name__ == "ValueModel"
     printed = capsys.readouterr().out

@@ -18,8 +18,8 @@ def prepared(tiny_v30, tmp_path_factory):
     config = load_config(write_recipe(folder / "recipe.yaml", tiny_v30, folder / "run"))
     data = RobotData.prepare(config.data)
     model, processor = build_model(config.model, data)
-    store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
-    return data, model, processor, RobotCollator(data, store, processor)
+    stores = data.frame_stores(processor.image_size, processor.resample, config.data.cache_dir)
+    return data, model, processor, RobotCollator(data, stores, processor)
 
 
 def test_a_batch_is_what_the_processor_makes_of_the_same_frames(prepared):

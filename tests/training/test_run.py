@@ -178,7 +178,7 @@ def test_two_processes_train(recipe):
     rows = data.rows("validation")
     assert len(rows) % 4 and np.ptp(data.targets[rows]) > 0.5
     logits = np.log(predict(ValueModel.from_pretrained(output / "model"), prepared.collator, rows))
-    expected = metrics_of(rows, data)(EvalPrediction(logits, data.targets[rows]))
+    expected = metrics_of(rows, data, prepared.model.config)(EvalPrediction(logits, data.targets[rows]))
     history = json.loads((output / "metrics.json").read_text())["history"]
     seen = next(entry for entry in history if "eval_nll" in entry)
     for name in ("nll", "mae", "explained_variance", "crps"):
@@ -208,7 +208,7 @@ def test_nothing_to_resume_another_split_and_a_file_for_a_folder_are_errors(reci
     assert "holds no complete checkpoint to resume" in capsys.readouterr().err
     assert call_main("--config", path) == 0
     split = json.loads((output / "split.json").read_text())
-    split["train"].append(split["test"].pop())
+    split["datasets"][0]["train"].append(split["datasets"][0]["test"].pop())
     (output / "split.json").write_text(json.dumps(split))
     assert call_main("--config", path, "--resume", "--training.max_steps", 4) == 1
     assert "was trained on another split" in capsys.readouterr().err

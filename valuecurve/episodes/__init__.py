@@ -11,7 +11,9 @@ from valuecurve.episodes.layout import Camera as Camera
 from valuecurve.episodes.layout import DatasetError as DatasetError
 from valuecurve.episodes.outcomes import Outcomes as Outcomes
 from valuecurve.episodes.outcomes import resolve_outcomes as resolve_outcomes
+from valuecurve.episodes.resampling import resample as resample
+from valuecurve.episodes.resampling import select as select
 from valuecurve.episodes.splits import load_split as load_split
-from valuecurve.episodes.splits import save_split as save_split
+from valuecurve.episodes.splits import save_splits as save_splits
 from valuecurve.episodes.splits import split_episodes as split_episodes
 from valuecurve.episodes.video import decode_video as decode_video

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -58,30 +59,36 @@ def _fill_empty_sets(split: dict[str, list[int]], share: np.ndarray) -> None:
             split[name].append(split[largest].pop())
 
 
-def save_split(path: str | Path, split: dict[str, list[int]], dataset: EpisodeDataset) -> None:
-    """Write a split as JSON, with the dataset's fingerprint."""
+def save_splits(path: str | Path, splits: Iterable[tuple[EpisodeDataset, dict[str, list[int]]]]) -> None:
+    """Write the splits of one or more datasets as JSON, each with the dataset's fingerprint."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"format": FORMAT, "dataset": dataset.key, "fingerprint": dataset.fingerprint, **split}
+    entries = [{"dataset": data.key, "fingerprint": data.fingerprint, **split} for data, split in splits]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"format": FORMAT, "datasets": entries}, indent=1) + "\n", encoding="utf-8"
+    )
     os.replace(temporary, path)
 
 
 def load_split(path: str | Path, dataset: EpisodeDataset) -> dict[str, list[int]]:
-    """Read a split. A split of another dataset, or of another state of this one, is an error."""
+    """Read the split of a dataset. One of another dataset, or of another state of this one, is an error."""
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        split = {name: [int(episode) for episode in content[name]] for name in NAMES}
-        fingerprint = content["fingerprint"]
+        entries = json.loads(path.read_text(encoding="utf-8"))["datasets"]
+        splits = {
+            entry["fingerprint"]: {name: [int(episode) for episode in entry[name]] for name in NAMES}
+            for entry in entries
+        }
+        known = ", ".join(f"{entry['dataset']!r} ({entry['fingerprint']})" for entry in entries)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is not a split: {type(error).__name__}: {error}") from error
-    if fingerprint != dataset.fingerprint:
+    if dataset.fingerprint not in splits:
         raise DatasetError(
-            f"{path} was made for {content.get('dataset')!r} with fingerprint {fingerprint}, but "
-            f"{dataset.root} has fingerprint {dataset.fingerprint}: the data differs, make a new split"
+            f"{path} was made for {known}, but {dataset.root} has fingerprint {dataset.fingerprint}: the "
+            "data differs, make a new split"
         )
+    split = splits[dataset.fingerprint]
     everything = [episode for episodes in split.values() for episode in episodes]
     if len(set(everything)) != len(everything):
         raise DatasetError(f"{path}: an episode is in more than one set")

@@ -85,9 +85,7 @@ def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizer
         with _loading(key, config.tokenizer or config.text, wanted="*token*"):
             tokenizer = AutoTokenizer.from_pretrained(config.tokenizer or config.text)
     else:
-        prompts = [
-            f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.dataset.tasks
-        ]
+        prompts = [f"Task: {task}, State: 128; Question: {task}? Answer: {task}" for task in data.tasks]
         tokenizer = train_tokenizer(prompts * 10, config.vocab_size)
     for key in ("image_token", "value_token"):
         token = getattr(config, key)
@@ -135,12 +133,11 @@ def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
     """Gives the processor the image layout of the model; cameras, statistics, scales, fps of the data."""
-    dataset = data.dataset
     processor.image_size = model.config.vision_config.image_size
     processor.vision_tokens_per_image = model.config.vision_tokens_per_image
     processor.frames_per_sample = model.config.frames_per_sample
     processor.add_value_token = model.config.readout == "value_token"
     processor.cameras = data.camera_names
-    processor.state_statistics = {dataset.key: data.state_statistics()} if dataset.state_key else {}
+    processor.state_statistics = data.state_statistics()
     processor.scales = {task: float(scale) for task, scale in data.scales.items()}
-    processor.fps = float(dataset.fps)
+    processor.fps = float(data.fps)

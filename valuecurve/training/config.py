@@ -26,23 +26,54 @@ class ConfigError(ValueError):
 
 
 @dataclass
-class DataConfig:
+class PartConfig:
+    """What each dataset of a mixture may have of its own."""
+
     dataset: str = field(default="", metadata={"help": "LeRobot dataset folder (v3.0 or v2.1)."})
+    weight: float | None = field(default=None, metadata={"help": "Share of the frames; default: by size."})
+    episodes: str | list[int] | None = field(
+        default=None, metadata={"help": "Episodes to use: a list, or '0:100, 150'; default: all."}
+    )
+    cameras: list[str] | None = field(default=None, metadata={"help": "Camera names to use; default: all."})
     outcome_column: str | None = field(
         default=None, metadata={"help": "Column that holds success; default: found."}
     )
     assume_outcome: str | None = field(
         default=None, metadata={"help": "'success' or 'failure' for all episodes."}
     )
-    cameras: list[str] | None = field(default=None, metadata={"help": "Camera names to use; default: all."})
+    reward_column: str | None = field(
+        default=None, metadata={"help": "Column of dense rewards, in steps; default: -1 a step."}
+    )
+
+
+@dataclass
+class DataConfig(PartConfig):
+    mixture: list[dict[str, Any]] | None = field(
+        default=None, metadata={"help": "Several datasets: a list of mappings with the keys above."}
+    )
+    fps: float | None = field(default=None, metadata={"help": "Common frame rate; default: the datasets'."})
     use_state: bool = field(default=True, metadata={"help": "Put the binned state into the prompt."})
     scale: str | float = field(default="task_max", metadata={"help": "'task_max', 'episode', or steps."})
     fail: str = field(default="floor", metadata={"help": "'floor' or 'penalty' for failed episodes."})
     fail_penalty: float = field(default=0.0, metadata={"help": "Steps, for fail: penalty."})
     split_seed: int = field(default=0, metadata={"help": "Seed of the 8:1:1 split by episode."})
+    questions: str | None = field(
+        default=None, metadata={"help": "Questions about images to train on as well (VQA)."}
+    )
+    questions_layout: str | None = field(default=None, metadata={"help": "Their layout; default: found."})
+    stream_questions: bool = field(default=False, metadata={"help": "Read them while training."})
+    question_ratio: float = field(default=0.25, metadata={"help": "Their share of every batch."})
+    wrist_cameras: list[str] | None = field(
+        default=None, metadata={"help": "Cameras that are never shifted or turned; default: by their names."}
+    )
     cache_dir: str | None = field(
         default=None, metadata={"help": "Where frame stores live; default: user cache."}
     )
+
+    def parts(self) -> list[PartConfig]:
+        """One for each dataset; what a dataset of the mixture leaves out, it has from here."""
+        common = {f.name: getattr(self, f.name) for f in dataclasses.fields(PartConfig)}
+        return [PartConfig(**common | entry) for entry in self.mixture or [{}]]
 
 
 @dataclass
@@ -167,10 +198,10 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     classes = {"data": DataConfig, "model": ModelConfig, "training": ValueTrainingArguments}
     for name, cls in classes.items():
         _check_keys(sections[name], [f.name for f in dataclasses.fields(cls) if f.init], name, str(path))
-    if not sections["data"].get("dataset"):
-        raise ConfigError(f"{path}: data.dataset is not set. Give a dataset folder: --data.dataset PATH.")
+    sections["data"] = {k: v for k, v in sections["data"].items() if k != "dataset" or v is not None}
     for name, cls in classes.items():
         sections[name] = _typed(sections[name], cls, name, str(path))
+    _check_datasets(sections["data"], str(path))
     _check_model_fields(sections["model"].get("config") or {}, str(path))
     if lora := sections["training"].get("lora"):
         _check_keys(lora, [f.name for f in dataclasses.fields(LoraSettings)], "training.lora", str(path))
@@ -268,13 +299,37 @@ def _check_model_fields(config: dict, where: str) -> None:
         _check_keys(backbone, fields, f"model.config.{name}", where)
 
 
+def _check_datasets(data: dict, where: str) -> None:
+    """One dataset or a mixture of some; the entries of a mixture are checked as sections are."""
+    mixture = data.get("mixture") or []
+    if bool(data.get("dataset")) == bool(mixture):
+        seen = "both are set" if mixture else "data.dataset is not set"
+        raise ConfigError(
+            f"{where}: {seen}. Give one dataset folder (--data.dataset PATH), or several as data.mixture."
+        )
+    known = [f.name for f in dataclasses.fields(PartConfig)]
+    for number, entry in enumerate(mixture):
+        name = f"data.mixture[{number}]"
+        _check_keys(entry, known, name, where)
+        mixture[number] = entry = _typed(entry, PartConfig, name, where)
+        if not entry.get("dataset"):
+            raise ConfigError(f"{where}: {name}.dataset is not set.")
+        weight = entry.get("weight")
+        if weight is not None and not 0 < weight < math.inf:
+            raise ConfigError(f"{where}: {name}.weight must be more than 0, got {weight!r}.")
+    if mixture and len({entry.get("weight") is None for entry in mixture}) > 1:
+        raise ConfigError(f"{where}: data.mixture: give every dataset a weight, or none of them.")
+
+
 KINDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "a text",
     bool: "true or false",
     NoneType: "null",
-    list: "a list of texts, such as [a, b]",
+    list[str]: "a list of texts, such as [a, b]",
+    list[int]: "a list of whole numbers, such as [0, 1]",
+    list[dict[str, Any]]: "a list of mappings",
     dict: "a mapping",
 }
 
@@ -289,7 +344,8 @@ def _typed(section: dict, cls: type, name: str, where: str) -> dict:
         typed[key] = value = _converted(key, value, kinds)
         if value is defaults[key] or any(_is_a(value, kind) for kind in kinds):
             continue
-        wanted = [KINDS[get_origin(kind) or kind] for kind in kinds if (get_origin(kind) or kind) in KINDS]
+        named = [KINDS.get(kind) or KINDS.get(get_origin(kind)) for kind in kinds]
+        wanted = [name for name in named if name]
         raise ConfigError(f"{where}: {name}.{key} must be {' or '.join(wanted)}, got {value!r}.")
     return typed
 
@@ -311,7 +367,8 @@ def _is_a(value: Any, kind: Any) -> bool:
     if origin is Literal:
         return value in get_args(kind)
     if origin is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+        items = get_args(kind)
+        return isinstance(value, list) and all(_is_a(item, items[0]) for item in value if items)
     if isinstance(value, bool):
         return origin is bool
     return isinstance(value, int | float if origin is float else origin)
@@ -327,6 +384,8 @@ def _check_values(config: RunConfig, where: str) -> None:
         "data.scale": (word and 0 < number < math.inf, "'task_max', 'episode' or a positive number of steps"),
         "data.fail": (data.fail in ("floor", "penalty"), "'floor' or 'penalty'"),
         "data.fail_penalty": (0 <= data.fail_penalty < math.inf, "0 or more steps"),
+        "data.fps": (0 < (data.fps or 1) < math.inf, "a positive number of frames per second"),
+        "data.question_ratio": (0 < data.question_ratio < 1, "between 0 and 1"),
         "data.assume_outcome": (
             data.assume_outcome in (None, "success", "failure"),
             "'success' or 'failure'",

@@ -13,11 +13,13 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from .. import ValueModel, ValueProcessor
-from ..episodes import load_split, save_split
+from ..episodes import load_split, save_splits
 from .build import build_model
-from .config import ConfigError, RunConfig, one_line
+from .config import ConfigError, DataConfig, RunConfig, one_line
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
 from .lora import add_lora
+from .mixture import Indices, MixedCollator, MixtureSampler
+from .questions import Questions, QuestionStream, load_questions
 from .trainer import ValueTrainer, last_checkpoint, metrics_of
 
 logger = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ class Prepared:
     collator: RobotCollator
     model: ValueModel
     processor: ValueProcessor
+    questions: Questions | QuestionStream | None = None
 
 
 @dataclass
@@ -50,8 +53,32 @@ def prepare(config: RunConfig) -> Prepared:
     if lora := config.training.lora_settings():
         add_lora(model, lora)
     with PartialState().main_process_first():
-        store = data.frame_store(processor.image_size, processor.resample, config.data.cache_dir)
-    return Prepared(data, RobotCollator(data, store, processor, config.data.use_state), model, processor)
+        stores = data.frame_stores(processor.image_size, processor.resample, config.data.cache_dir)
+    collator = RobotCollator(
+        data,
+        stores,
+        processor,
+        use_state=config.data.use_state,
+        pairs=model.config.frames_per_sample == 2,
+        wrist_cameras=config.data.wrist_cameras,
+    )
+    return Prepared(data, collator, model, processor, _questions(config.data, data, processor))
+
+
+def _questions(config: DataConfig, data: RobotData, processor: ValueProcessor):
+    """The questions of a recipe; those in a dataset that is trained on are of its training episodes."""
+    if not config.questions:
+        return None
+    place = Path(config.questions).resolve()
+    trained = [part.split["train"] for part in data.parts if part.source.root.resolve() == place]
+    return load_questions(
+        config.questions,
+        processor,
+        layout=config.questions_layout,
+        streaming=config.stream_questions,
+        episodes=trained[0] if trained else None,
+        cache_dir=config.cache_dir if trained else None,
+    )
 
 
 def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = None) -> Run:
@@ -76,24 +103,37 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
         raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
     prepared = prepared or prepare(config)
     data, collator = prepared.data, prepared.collator
-    if resume and load_split(output / "split.json", data.dataset) != data.split:
-        raise ConfigError(f"{output} was trained on another split: resume it with its own data.split_seed.")
+    for part in data.parts if resume else []:
+        if load_split(output / "split.json", part.dataset) != part.split:
+            raise ConfigError(
+                f"{output} was trained on another split: resume it with its own data.split_seed."
+            )
     validation = evenly_spaced(data.rows("validation"), args.max_validation_frames)
+    weights = [part.weight for part in data.parts if part.weight is not None]
+    training, questions = collator.training(args.state_dropout, args.seed), prepared.questions
+    sampler = MixtureSampler(
+        data.part_rows("train"),
+        weights or None,
+        questions=None if isinstance(questions, QuestionStream) else len(questions or ()),
+        question_ratio=config.data.question_ratio if questions else 0.0,
+        seed=args.seed,
+    )
     try:
         trainer = ValueTrainer(
             model=prepared.model,
             args=args,
             processing_class=prepared.processor,
-            train_dataset=FrameRows(data.rows("train")),
+            train_dataset=Indices(len(sampler)),
+            train_sampler=sampler,
             eval_dataset=FrameRows(validation),
-            data_collator=collator.training(args.state_dropout, args.seed),
+            data_collator=MixedCollator(training, questions) if questions else training,
             eval_collator=collator,
-            compute_metrics=metrics_of(validation, data),
+            compute_metrics=metrics_of(validation, data, prepared.model.config),
         )
     except (ValueError, RuntimeError, ImportError) as error:  # a logger that is not installed, …
         raise ConfigError(f"section 'training': {one_line(error)}") from error
     if args.should_save:
-        save_split(output / "split.json", data.split, data.dataset)
+        save_splits(output / "split.json", [(part.dataset, part.split) for part in data.parts])
         (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
     write_outputs(trainer, output)

@@ -37,7 +37,8 @@ class ValueTrainer(Trainer):
     args: ValueTrainingArguments
     loss_is_scaled_for_ga = True  # `compute_loss` weights the micro-batches itself
 
-    def __init__(self, *args, eval_collator=None, **kwargs):
+    def __init__(self, *args, eval_collator=None, train_sampler=None, **kwargs):
+        self.train_sampler = train_sampler
         super().__init__(*args, **kwargs)
         self.label_names = ["value_targets"]
         self.augmentation = self.args.augmentation()
@@ -91,6 +92,9 @@ class ValueTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
         return outputs.loss.detach(), outputs.logits.detach(), inputs["value_targets"]
+
+    def _get_train_sampler(self, train_dataset=None):
+        return self.train_sampler or super()._get_train_sampler(train_dataset)
 
     def get_eval_dataloader(self, eval_dataset=None):
         train_collator, self.data_collator = self.data_collator, self.eval_collator or self.data_collator
@@ -204,13 +208,9 @@ def last_checkpoint(output_dir: str | Path) -> str | None:
     return None
 
 
-def metrics_of(rows: np.ndarray, data) -> Callable[[EvalPrediction], dict[str, float]]:
+def metrics_of(rows: np.ndarray, data, config) -> Callable[[EvalPrediction], dict[str, float]]:
     """A `compute_metrics` for validation over these frame rows, in this order."""
     from ..metrics import value_metrics
-
-    dataset = data.dataset
-    episode = dataset.episode_index[rows]
-    success = np.repeat(data.outcomes.success, dataset.lengths)[rows]
 
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits = np.asarray(prediction.predictions, np.float64)
@@ -221,9 +221,11 @@ def metrics_of(rows: np.ndarray, data) -> Callable[[EvalPrediction], dict[str, f
         return value_metrics(
             probabilities,
             np.asarray(prediction.label_ids),
-            episode_index=episode,
-            frame_index=dataset.frame_index[rows],
-            success=success,
+            episode_index=data.episode[rows],
+            frame_index=data.frame_index[rows],
+            success=data.success[rows],
+            v_min=config.v_min,
+            v_max=config.v_max,
         )
 
     return compute
