@@ -1,7 +1,6 @@
 """Several datasets and questions in one batch: order, shares, pictures, targets."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from valuecurve.episodes import DatasetError, load_split
 from valuecurve.training import ConfigError, RobotCollator, RobotData, load_config, train
 from valuecurve.training.build import build_model
 from valuecurve.training.mixture import MixedCollator, MixtureSampler
+from valuecurve.training.questions import load_questions
 
 TOP, WRIST = "observation.images.top", "observation.images.wrist"
 VQA = Path(__file__).parents[2] / "examples/metaworld_vqa"
@@ -218,29 +218,19 @@ def test_questions_of_a_stream_come_in_order_through_all_epochs():
 
 def test_questions_and_frames_in_one_batch(folders, tmp_path):
     data, model, processor, collator = collator_of(mixture_recipe(folders, tmp_path))
-    pictures = np.random.default_rng(0).integers(0, 255, (3, 3, 32, 32)).astype(np.uint8)
-
-    def ask(numbers):
-        assert numbers.tolist() == [4, 0]
-        return SimpleNamespace(
-            pixel_values=torch.from_numpy(pictures),
-            images_per_row=np.array([1, 2]),
-            prompts=processor.tokenize(["Question: what is this? Answer:", "Question: open? Answer:"]),
-            answers=processor.tokenize([" push the puck", " open"], eos=True),
-        )
-
-    mixed = MixedCollator(collator.training(0.0, 0), SimpleNamespace(batch=ask))
+    questions = load_questions(VQA, processor)
+    mixed = MixedCollator(collator.training(0.0, 0), questions)
     batch = mixed(np.array([-5, 3, -1, 30]))
     frames = collator(np.array([3, 30]))
     length = frames["input_ids"].shape[1]
     assert torch.equal(batch["input_ids"][:2, :length], frames["input_ids"])
     assert torch.equal(batch["pixel_values"][:4], frames["pixel_values"])
-    assert torch.equal(batch["pixel_values"][4:], torch.from_numpy(pictures))
+    assert torch.equal(batch["pixel_values"][4:], questions.batch([4, 0]).pixel_values)
     assert batch["value_targets"].isnan().tolist() == [False, False, True, True]
     assert (batch["labels"][:2] == -100).all() and (batch["labels"][2:] != -100).any(-1).all()
     assert (batch["input_ids"] == processor.value_token_id).sum(-1).tolist() == [1, 1, 0, 0]
-    assert batch.pop("is_wrist").tolist() == [False, True, False, True, False, False, False]
-    assert batch.pop("image_groups").tolist() == list(range(7))
+    assert batch.pop("is_wrist").tolist() == [False, True, False, True, False, False]
+    assert batch.pop("image_groups").tolist() == list(range(6))
     output = model(**batch)
     with torch.no_grad():
         alone = model(**frames)
