@@ -161,19 +161,30 @@ class ValueTrainingArguments(TrainingArguments):
 
 
 @dataclass
+class AlignmentConfig:
+    questions: str = field(default="", metadata={"help": "Questions or captions: folder, file or Hub name."})
+    layout: str | None = field(default=None, metadata={"help": "Their layout; default: found."})
+    images: str | None = field(default=None, metadata={"help": "Folder of their images; default: beside."})
+    max_held_out: int = field(default=512, metadata={"help": "Held-out questions of a validation."})
+    training: dict[str, Any] = field(default_factory=dict, metadata={"help": "Fields of TRL's SFTConfig."})
+
+
+@dataclass
 class RunConfig:
     data: DataConfig
     model: ModelConfig
     training: ValueTrainingArguments
+    alignment: AlignmentConfig | None = None
 
     def resolved(self) -> dict[str, Any]:
         """Everything as plain values, defaults included; what `config.yaml` of a run holds."""
         training = {k: v for k, v in self.training.to_dict().items() if not k.startswith("_")}
-        return {
+        sections = {
             "data": dataclasses.asdict(self.data),
             "model": dataclasses.asdict(self.model),
             "training": training,
         }
+        return sections | ({"alignment": dataclasses.asdict(self.alignment)} if self.alignment else {})
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConfig:
@@ -193,9 +204,11 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         raise ConfigError(f"{path}: a recipe is a mapping with the sections data, model and training.")
     for key, value in parse_overrides(overrides or []):
         _set(raw, key.split("."), value)
-    _check_keys(raw, ["data", "model", "training"], "", str(path))
-    sections = {name: raw.get(name) or {} for name in ("data", "model", "training")}
     classes = {"data": DataConfig, "model": ModelConfig, "training": ValueTrainingArguments}
+    _check_keys(raw, [*classes, "alignment"], "", str(path))
+    if raw.get("alignment"):
+        classes["alignment"] = AlignmentConfig
+    sections = {name: raw.get(name) or {} for name in classes}
     for name, cls in classes.items():
         _check_keys(sections[name], [f.name for f in dataclasses.fields(cls) if f.init], name, str(path))
     sections["data"] = {k: v for k, v in sections["data"].items() if k != "dataset" or v is not None}
@@ -204,13 +217,13 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     _check_datasets(sections["data"], str(path))
     _check_model_fields(sections["model"].get("config") or {}, str(path))
     if lora := sections["training"].get("lora"):
-        _check_keys(lora, [f.name for f in dataclasses.fields(LoraSettings)], "training.lora", str(path))
-        sections["training"]["lora"] = _typed(lora, LoraSettings, "training.lora", str(path))
+        sections["training"]["lora"] = check_section(lora, LoraSettings, "training.lora", str(path))
     try:
         training = ValueTrainingArguments(**sections["training"])
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"{path}: section 'training': {one_line(error)}") from error
-    config = RunConfig(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), training)
+    alignment = AlignmentConfig(**sections["alignment"]) if "alignment" in sections else None
+    config = RunConfig(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), training, alignment)
     _check_values(config, str(path))
     return config
 
@@ -266,6 +279,12 @@ def _set(tree: dict, keys: list[str], value: Any) -> None:
         if not isinstance(tree, dict):
             raise ConfigError(f"--{'.'.join(keys)}: {key!r} is a value, not a section.")
     tree[keys[-1]] = value
+
+
+def check_section(section: dict, cls: type, name: str, where: str) -> dict:
+    """A section whose keys are fields of the dataclass `cls`, with values of their types."""
+    _check_keys(section, [f.name for f in dataclasses.fields(cls) if f.init], name, where)
+    return _typed(section, cls, name, where)
 
 
 def _check_keys(section: dict, known: list[str], name: str, where: str) -> None:
