@@ -72,5 +72,44 @@ def ask(
         typer.echo(answer)
 
 
+@app.command()
+def draw(
+    source: Annotated[
+        str, typer.Argument(help="Recipe (YAML), checkpoint (folder or Hub id) or config.json.")
+    ],
+    output: Annotated[Path, typer.Option(help="Picture to write: .svg, .png or .pdf.")] = Path(
+        "architecture.svg"
+    ),
+) -> None:
+    """Draw the architecture that a recipe or a checkpoint builds: no weights are needed."""
+    from valuecurve.evaluation.architecture import read_architecture
+    from valuecurve.evaluation.diagram import draw_architecture
+
+    try:
+        typer.echo(draw_architecture(read_architecture(source), output))
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def parameters(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(help="Recipes, checkpoints or config.json; default: trainer/recipes."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Print how many parameters each part has, as a Markdown table: no weights are needed."""
+    from valuecurve.evaluation.architecture import parameter_rows, parameter_table, shipped_recipes
+
+    try:
+        rows = parameter_rows(sources or shipped_recipes())
+    except (ValueError, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(json.dumps(rows, indent=2) if as_json else parameter_table(rows))
+
+
 if __name__ == "__main__":
     app()
