@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -89,7 +90,7 @@ def test_every_target_is_a_distribution_whose_mean_is_the_value(tokenizer, targe
     config = make_config(tokenizer, target=target, v_min=support_of[0], v_max=support_of[1])
     centers = support(config)
     width = float(centers[1] - centers[0])
-    values = torch.linspace(*support_of, 977)
+    values = torch.linspace(support_of[0], support_of[1], 977)
     rows = target_distribution(values, config)
     assert (rows >= 0).all()
     torch.testing.assert_close(rows.sum(-1), torch.ones(977), atol=1e-5, rtol=0)
@@ -111,8 +112,9 @@ def test_expected_value_and_cross_entropy_are_those_of_open_value(tokenizer, bat
     fields = {"num_bins": len(given["logits"]), "v_min": given["v_min"], "v_max": given["v_max"]}
     model = ValueModel(make_config(tokenizer, target="one_hot", **fields)).eval()
     with torch.no_grad():
-        model.value_head[-1].weight.zero_()
-        model.value_head[-1].bias.copy_(torch.tensor(given["logits"]))
+        last: Any = model.value_head[-1]
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor(given["logits"]))
     target = given.get("target_value", 0.0)
     output = model(**batch, value_targets=torch.full((3,), target))
     assert output.value.tolist() == pytest.approx([expected["value"]] * 3, abs=case["atol"])

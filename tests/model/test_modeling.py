@@ -423,8 +423,10 @@ def test_from_backbones_takes_halves_out_of_value_checkpoints(model, tokenizer, 
     assert started.config.text_config.attention_dropout == 0.25
     # the joints are new, and as they should be after `to_empty`
     assert (started.readout_weights == 0).all() and started.value_token is None
-    assert (started.value_head[0].weight == 1).all() and (started.value_head[0].bias == 0).all()
-    for linear in (started.projector.linear, started.projector.cross_attention.q_proj, started.value_head[1]):
+    projector: Any = started.projector
+    head: Any = started.value_head
+    assert (head[0].weight == 1).all() and (head[0].bias == 0).all()
+    for linear in (projector.linear, projector.cross_attention.q_proj, head[1]):
         assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.1)
     values = started.eval()(**batch).value
     started.save_pretrained(tmp_path / "value")
