@@ -449,6 +449,13 @@ def test_a_stream_numbers_the_rows_as_the_local_source_does(many, load, share):
         assert same(stream.batch(rows), local.batch(np.array(rows) % n)), rows
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_batch_of_nothing_is_empty(many, load, streaming):
+    batch = load(many, streaming=streaming).batch(np.zeros(0, np.int64))
+    assert batch.pixel_values.shape == (0, 3, 16, 16)
+    assert len(batch.prompts) == len(batch.answers) == len(batch.images_per_row) == 0
+
+
 class Batches(torch.utils.data.Dataset):
     """Four rows at a time, by number; what a data loader's worker calls."""
 

@@ -61,6 +61,9 @@ class DataConfig(PartConfig):
         default=None, metadata={"help": "Questions about images to train on as well (VQA)."}
     )
     questions_layout: str | None = field(default=None, metadata={"help": "Their layout; default: found."})
+    questions_images: str | None = field(
+        default=None, metadata={"help": "Folder of the images that they name; default: found beside them."}
+    )
     stream_questions: bool = field(default=False, metadata={"help": "Read them while training."})
     question_ratio: float = field(default=0.25, metadata={"help": "Their share of every batch."})
     wrist_cameras: list[str] | None = field(

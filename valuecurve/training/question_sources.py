@@ -472,7 +472,10 @@ def find_images(source: Source, folder: Path) -> Path | None:
     for root in (folder, *inside):
         if (root / name).is_file():
             return root
-    raise DatasetError(f"{source.place} names the image {name}, which is not in {folder} or below it.")
+    raise DatasetError(
+        f"{source.place} names the image {name}, which is not in {folder} or below it: "
+        "name the image folder (data.questions_images)."
+    )
 
 
 def check_images(source: Source) -> None:

@@ -248,7 +248,8 @@ class QuestionStream:
             if len(wanted):
                 self._position += len(rows)
                 self._chunk = next(self._chunks)
-        return make_batch(Rows.concatenate(parts)[place], [pictures[i] for i in place], self.processor)
+        found = Rows.concatenate(parts) if parts else self._chunk[0][wanted]
+        return make_batch(found[place], [pictures[i] for i in place], self.processor)
 
     def _open(self, rows: Rows, images: dict[int, list]) -> list[list[torch.Tensor]]:
         opened = {

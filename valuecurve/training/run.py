@@ -75,6 +75,7 @@ def _questions(config: DataConfig, data: RobotData, processor: ValueProcessor):
         config.questions,
         processor,
         layout=config.questions_layout,
+        images=config.questions_images,
         streaming=config.stream_questions,
         episodes=trained[0] if trained else None,
         cache_dir=config.cache_dir if trained else None,
