@@ -357,7 +357,8 @@ class ValueProcessor(ProcessorMixin):
         """Values `[N]` of tasks `[N]` as "value" (value units), "steps" and "seconds" to success, `[N]` each.
 
         Raises:
-            ValueError: for a task that the model was not trained on, since its scale is not known.
+            ValueError: for a task that the model was not trained on, since its scale is not known, and for
+                models of progress, whose values are no time.
         """
         values = torch.as_tensor(values).detach().double().cpu().numpy()
         steps = -values * np.array([self.scale(task) for task in tasks])
@@ -365,6 +366,11 @@ class ValueProcessor(ProcessorMixin):
 
     def scale(self, task: str) -> float:
         """Steps that one value unit stands for in this task."""
+        if self.frames_per_sample == 2 or not self.scales:
+            raise ValueError(
+                "this model's values are progress, as a share of the episode: they have no scale in steps "
+                "and say nothing of seconds. Train on single frames with another data.scale than 'episode'."
+            )
         if task not in self.scales:
             near = difflib.get_close_matches(task, self.scales, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""

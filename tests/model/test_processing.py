@@ -97,6 +97,13 @@ def test_unknown_tasks_have_no_scale(processor):
         processor.decode_values(torch.tensor([-0.5]), ["open the drawr"])
 
 
+@pytest.mark.parametrize("kind", [{"scales": {}}, {"frames_per_sample": 2}])
+def test_progress_is_no_time(processor, kind):
+    vars(processor).update(kind)
+    with pytest.raises(ValueError, match="values are progress"):
+        processor.decode_values(torch.tensor([-0.5]), [TASKS[0]])
+
+
 @pytest.mark.parametrize(
     "task",
     [

@@ -7,13 +7,13 @@ import torch
 import yaml
 from transformers import AutoModel
 
-from valuecurve.training import load_config, train
+from valuecurve.training import load_config, prepare, train
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(ROOT.glob("trainer/recipes/*.yaml"))
 NAMES = [path.stem for path in RECIPES if "data" in yaml.safe_load(path.read_text())]  # base_tiny is no run
 SYSTEMS = ["stitched", "open_value", "cross_attention", "progress_pair", "progress", "recap"]
-TINY = [*(f"{name}_tiny" for name in SYSTEMS), "value_tiny", "value_tiny_scratch"]
+TINY = [*(f"{name}_tiny" for name in SYSTEMS), "value_270m_tiny", "value_tiny", "value_tiny_scratch"]
 
 
 def recipe(name: str, *overrides: str):
@@ -44,7 +44,7 @@ def test_both_sizes_make_the_same_choices(name):
 def test_the_small_recipes_train_alike():
     """Same data, steps, batches and optimiser, and the same halves: only the system differs."""
     first = recipe(TINY[0])
-    for name in TINY[1 : len(SYSTEMS)]:
+    for name in TINY[1 : len(SYSTEMS) + 1]:
         other = recipe(name)
         assert (other.data.dataset, other.model.vision, other.model.text, other.model.base) == (
             first.data.dataset, first.model.vision, first.model.text, None
@@ -55,6 +55,18 @@ def test_the_small_recipes_train_alike():
             if value != first.training.to_dict()[key] and key not in ("output_dir", "logging_dir", "run_name")
         }
         assert not differing
+
+
+def test_pairs_are_trained_on_pairs(tiny_v30, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    places = ["--data.dataset", str(tiny_v30), "--data.cache_dir", str(tmp_path / "frames")]
+    prepared = prepare(recipe("progress_pair_tiny", *places))
+    rows = prepared.data.rows("train")
+    batch = prepared.collator.training(0.0, 0)(rows)
+    assert len(batch["pixel_values"]) == 2 * len(prepared.processor.cameras) * len(rows)
+    assert (
+        batch["value_targets"].min() < 0 < batch["value_targets"].max()
+    )  # the reference is later or earlier
 
 
 @pytest.mark.parametrize("name", TINY)
