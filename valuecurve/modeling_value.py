@@ -244,6 +244,9 @@ class ValueModel(ValuePreTrainedModel):
         self.value_head = build_head(config)
         self.lm_head = nn.Linear(width, config.text_config.vocab_size, bias=False)
         self.post_init()
+        # post_init adds those of both backbones; FSDP wants to find each (SigLIP's text half is not here)
+        classes = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = sorted(classes.intersection(self._no_split_modules))
         if config.tie_word_embeddings:
             self._keys_to_ignore_on_save = ["lm_head.weight"]
         self.apply_freezing()

@@ -4,7 +4,7 @@ through `accelerate launch`, in several:
     python mixed_run.py OUTPUT '{"per_device_train_batch_size": 4}'
 
 The rows are uneven on purpose: the micro-batches of a step differ in their number of targets and of answer
-tokens. Writes `losses.json`, `weights.safetensors` and the number of processes to OUTPUT.
+tokens. Writes the losses, the weights, the export and the number of processes to OUTPUT.
 """
 
 import json
@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from safetensors.torch import save_file
 from torch.utils.data import Dataset
 
@@ -69,7 +71,7 @@ def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     }
 
 
-def run(output: Path, **options) -> ValueTrainer:
+def run(output: Path, shard: bool = False, **options) -> ValueTrainer:
     """Four steps of SGD. Adam divides by the size of the gradient, so that parameters whose gradient is
     rounding noise around zero (the bias of a key projection) would take steps of full size."""
     tokenizer = train_tokenizer([f"Task: {task}; Question: what is it? Answer:" for task in TASKS], 1024)
@@ -90,6 +92,8 @@ def run(output: Path, **options) -> ValueTrainer:
         "use_cpu": True,
     }
     arguments = ValueTrainingArguments(output_dir=str(output), **defaults | options)
+    if shard and arguments.device:  # the processes have met
+        shard_on_the_cpu()
     rows = Rows(processor)
     trainer = ValueTrainer(
         model=model, args=arguments, processing_class=processor, train_dataset=rows, data_collator=collate
@@ -98,12 +102,18 @@ def run(output: Path, **options) -> ValueTrainer:
     return trainer
 
 
+def shard_on_the_cpu() -> None:
+    """accelerate divides weights on accelerators only, and makes DDP of FSDP on the CPU. Told that these
+    processes are of the kind that can, it does so here too: torch's FSDP2 works over gloo."""
+    PartialState().distributed_type = DistributedType.MULTI_GPU
+
+
 def losses(trainer: ValueTrainer) -> list[float]:
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def launch(config: str, program: Path, *arguments) -> subprocess.CompletedProcess:
-    """`accelerate launch` with a configuration of trainer/accelerate."""
+def launch(config: str | Path, program: Path, *arguments) -> subprocess.CompletedProcess:
+    """`accelerate launch` with a configuration, by its path or by its name in trainer/accelerate."""
     accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
     accelerate += ["--config_file", str(ROOT / "trainer" / "accelerate" / config)]
     return subprocess.run(
@@ -115,11 +125,11 @@ def launch(config: str, program: Path, *arguments) -> subprocess.CompletedProces
 
 def main(output: Path, **options) -> None:
     trainer = run(output, **options)
+    trainer.export(output / "model")
+    weights = trainer._whole_state_dict()
     if trainer.is_world_process_zero():
-        output.mkdir(parents=True, exist_ok=True)
         (output / "processes.json").write_text(json.dumps(trainer.accelerator.num_processes))
         (output / "losses.json").write_text(json.dumps(losses(trainer)))
-        weights = trainer._own_model().state_dict()
         save_file(
             {n: w.clone() for n, w in weights.items() if n != "lm_head.weight"},
             output / "weights.safetensors",

@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import torch
-from mixed_run import launch, losses, run
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from mixed_run import ROOT, launch, losses, run
 from safetensors.torch import load_file
 
-from valuecurve.training import ValueTrainer
+from valuecurve import ValueModel
+from valuecurve.training import ConfigError, ValueTrainer
 from valuecurve.training.trainer import count_items
 
 PROGRAM = Path(__file__).with_name("mixed_run.py")
@@ -88,10 +91,74 @@ def test_two_processes_equal_one_at_the_same_global_batch(whole, tmp_path, rows,
     done = launch("cpu_2.yaml", PROGRAM, tmp_path, json.dumps(options))
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads((tmp_path / "processes.json").read_text()) == 2
-    assert json.loads((tmp_path / "losses.json").read_text()) == pytest.approx(losses(whole), abs=1e-5)
-    weights = load_file(tmp_path / "weights.safetensors")
-    for name, expected in whole.model.named_parameters():
+    assert_ended_like(whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_divided_weights_equal_whole_ones(whole, tmp_path):
+    """FSDP version 2 on two processes: losses, weights, averages, checkpoint and export.
+
+    (Resuming is not tried here: torch loads divided weights onto accelerators only.)
+    """
+    options = {"per_device_train_batch_size": 4, "shard": True, "save_strategy": "steps", "save_steps": 4}
+    done = launch(PROGRAM.with_name("fsdp_cpu.yaml"), PROGRAM, tmp_path, json.dumps(options))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_ended_like(whole, tmp_path)
+    checkpoint = load_file(tmp_path / "checkpoint-4" / "model.safetensors")
+    averages = load_file(tmp_path / "checkpoint-4" / "ema.safetensors")
+    assert whole.ema and averages.keys() == whole.ema.averages.keys()
+    for name, average in whole.ema.averages.items():
+        torch.testing.assert_close(averages[name], average, **TOLERANCE, msg=name)
+        assert checkpoint[name].shape == average.shape
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "processes"),
+    [
+        ("cpu_2", "MULTI_GPU", 2),
+        ("gpu_8", "MULTI_GPU", 8),
+        ("fsdp", "FSDP", 8),
+        ("deepspeed_zero2", "DEEPSPEED", 8),
+        ("deepspeed_zero3", "DEEPSPEED", 8),
+    ],
+)
+def test_shipped_launch_configurations_are_read_by_accelerate(name, kind, processes):
+    path = str(ROOT / "trainer" / "accelerate" / f"{name}.yaml")
+    config = load_config_from_file(path)  # unknown keys are an error
+    assert (config.distributed_type.value, config.num_processes) == (kind, processes)
+    arguments = launch_command_parser().parse_args(["--config_file", path, "program.py"])
+    arguments, _, _ = _validate_launch_command(arguments)
+    assert arguments.num_processes == processes
+    if kind == "FSDP":
+        assert arguments.fsdp_version == 2 and arguments.fsdp_state_dict_type == "FULL_STATE_DICT"
+    if kind == "DEEPSPEED":
+        assert arguments.zero_stage == int(name[-1])
+
+
+def test_averages_where_there_are_none_to_be_had_are_refused(tmp_path, monkeypatch):
+    """As under DeepSpeed, which is not installed here: its engine hides the float32 weights."""
+    monkeypatch.setattr(ValueTrainer, "create_accelerator_and_postprocess", hidden_weights)
+    with pytest.raises(ConfigError, match="DeepSpeed hides the float32 weights"):
+        run(tmp_path, per_device_train_batch_size=8)
+
+
+def hidden_weights(trainer, create=ValueTrainer.create_accelerator_and_postprocess):
+    create(trainer)
+    trainer.is_deepspeed_enabled = True
+
+
+def assert_ended_like(whole: ValueTrainer, output: Path) -> None:
+    """The files of `mixed_run.py` against a training in this process."""
+    assert json.loads((output / "losses.json").read_text()) == pytest.approx(losses(whole), abs=1e-5)
+    weights, exported = (
+        load_file(output / "weights.safetensors"),
+        ValueModel.from_pretrained(output / "model"),
+    )
+    assert whole.ema
+    for name, expected in whole._own_model().named_parameters():
         torch.testing.assert_close(weights[name], expected, **TOLERANCE, msg=name)
+        average = whole.ema.averages[name]
+        torch.testing.assert_close(exported.get_parameter(name), average, **TOLERANCE, msg=name)
 
 
 @pytest.mark.slow

@@ -45,6 +45,9 @@ class AlignmentTrainer(SFTTrainer):
     loss_is_scaled_for_ga = True  # by `compute_loss`
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if not self.args.activation_checkpointing:  # which needs layers in training mode
+            for frozen in (self.model.vision_tower, self.model.text_model):
+                frozen.eval()  # dropout would only blur what the projector is told
         outputs = model(**inputs, logits_to_keep=1)  # those of all tokens would be [B, S, V]
         loss = outputs.loss
         if num_items_in_batch is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class EMA:
@@ -28,8 +29,8 @@ class EMA:
     def update(self, model: nn.Module) -> None:
         """One step towards the weights of `model`; call it after every optimizer step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        weights = [p.detach().float() for n, p in model.named_parameters() if n in self.averages]
-        torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)
+        weights = [local(p.detach()).float() for n, p in model.named_parameters() if n in self.averages]
+        torch._foreach_lerp_([local(average) for average in self.averages.values()], weights, 1 - decay)
         self.updates += 1
 
     @contextmanager
@@ -45,10 +46,14 @@ class EMA:
     def copy_to(self, model: nn.Module) -> None:
         _copy(self.averages, model)
 
-    def save(self, path: str | Path) -> None:
-        save_file(
-            {n: t.cpu().contiguous() for n, t in self.averages.items()}, path, {"updates": str(self.updates)}
-        )
+    def save(self, path: str | Path, write: bool = True) -> None:
+        """Writes whole tensors. Where the weights are divided among processes, all of them call this, and
+        one of them writes."""
+        whole = {n: t.full_tensor() if isinstance(t, DTensor) else t for n, t in self.averages.items()}
+        if write:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            tensors = {n: t.cpu().contiguous() for n, t in whole.items()}
+            save_file(tensors, path, {"updates": str(self.updates)})
 
     def load(self, path: str | Path) -> None:
         """Continues from a saved average.
@@ -67,13 +72,22 @@ class EMA:
                 f"{path} holds other parameters than the model: {different[:3]} ({len(different)})."
             )
         for name, average in self.averages.items():
-            average.copy_(saved[name])
+            if isinstance(average, DTensor):
+                whole = saved[name].to(average.device)
+                average.copy_(distribute_tensor(whole, average.device_mesh, average.placements))
+            else:
+                average.copy_(saved[name])
         with safe_open(path, "pt") as file:
             self.updates = int(file.metadata()["updates"])
+
+
+def local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor that FSDP has divided (a view of it); any other as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
 def _copy(weights: dict[str, torch.Tensor], model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if name in weights:
-            parameter.copy_(weights[name])
+            local(parameter).copy_(local(weights[name]))

@@ -46,7 +46,17 @@ class ValueTrainer(Trainer):
         self.ema: EMA | None = None
         self.lora = self.args.lora_settings()
         if self.args.ema_decay:
+            self._check_averages()
             self.add_callback(_UpdateEMA(self))
+
+    def _check_averages(self) -> None:
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        if self.is_deepspeed_enabled or (plugin is not None and plugin.fsdp_version != 2):
+            seen = "DeepSpeed" if self.is_deepspeed_enabled else "FSDP version 1"
+            raise ConfigError(
+                f"training.ema_decay {self.args.ema_decay}: {seen} hides the float32 weights that are to be "
+                "averaged. Set it to 0, or launch with trainer/accelerate/fsdp.yaml (FSDP version 2)."
+            )
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Value loss + `language_weight` × language loss of this micro-batch, as its part of the whole batch.
@@ -124,10 +134,10 @@ class ValueTrainer(Trainer):
             self.ema = EMA(self._own_model(), self.args.ema_decay)
         return self.ema
 
-    def _save(self, output_dir=None, state_dict=None):
-        super()._save(output_dir, state_dict)
-        if self.ema is not None and self.args.should_save:
-            self.ema.save(Path(output_dir or self.args.output_dir) / EMA_FILE)
+    def save_model(self, output_dir=None, _internal_call=False):
+        super().save_model(output_dir, _internal_call)
+        if self.ema is not None:
+            self.ema.save(Path(output_dir or self.args.output_dir) / EMA_FILE, write=self.args.should_save)
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)
