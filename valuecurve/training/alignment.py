@@ -46,7 +46,8 @@ class AlignmentTrainer(SFTTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if not self.args.activation_checkpointing:  # which needs layers in training mode
-            for frozen in (self.model.vision_tower, self.model.text_model):
+            own: Any = self.model
+            for frozen in (own.vision_tower, own.text_model):
                 frozen.eval()  # dropout would only blur what the projector is told
         outputs = model(**inputs, logits_to_keep=1)  # those of all tokens would be [B, S, V]
         loss = outputs.loss
