@@ -66,7 +66,8 @@ def to_reference(
     Returns:
         Values `[n]`, clipped to [-1, 0], and distributions `[n, 201]` over the reference's bins, or None
         where the recipe's own are not over time (progress, pairs). Each bin is spread evenly over the time
-        that it covers; what lies outside goes to the outermost bins.
+        that it covers; what lies outside goes to the outermost bins. A long fixed scale has few bins for an
+        episode: the NLL pays for it, as the user of such a model does.
     """
     steps = own.scales or _mean_lengths(own)
     tasks = own.dataset.task_index[rows]
