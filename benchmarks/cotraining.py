@@ -128,10 +128,16 @@ def markdown(results: list[dict], options) -> str:
             "",
             f"{options.steps} steps of {options.frames} frames, with questions "
             f"{round(options.frames / (1 - options.ratio)) - options.frames} of them besides; "
-            f"seeds {', '.join(map(str, options.seeds))} (mean ± half their range); "
+            f"{_seeds(options.seeds)}; "
             f"{results[0]['questions']} held-out questions, test episodes of "
             f"`{Path(options.dataset).name}`; {date.today()}.",
         ]
+    )
+
+
+def _seeds(seeds: list[int]) -> str:
+    return (
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} (mean ± half range)"
     )
 
 
