@@ -5,12 +5,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 from tiny_models import TEXT, VISION
-from transformers import SiglipVisionConfig
+from transformers import AutoConfig
 
 from valuecurve import ValueConfig, ValueModel
 from valuecurve.evaluation.architecture import (
@@ -93,10 +94,8 @@ def test_the_joints_of_the_systems_by_hand(rows):
 
 def test_backbones_on_disk_speak_for_themselves(tmp_path):
     """A named folder is read, a value checkpoint lends a half, and a name that is neither is an error."""
-    small = {key: value for key, value in VISION.items() if key != "model_type"}
-    SiglipVisionConfig(**small | {"hidden_size": 48, "num_attention_heads": 3}).save_pretrained(
-        tmp_path / "vision"
-    )
+    small: dict[str, Any] = VISION | {"hidden_size": 48, "num_attention_heads": 3}
+    AutoConfig.for_model(**small).save_pretrained(tmp_path / "vision")
     recipe = tmp_path / "recipe.yaml"
     halves = f"{{vision: {tmp_path / 'vision'}, text: examples/value_tiny_base}}"
     recipe.write_text(f"data: {{}}\nmodel: {halves}\ntraining: {{}}\n")
