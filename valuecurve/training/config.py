@@ -197,16 +197,7 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
         ConfigError: for a file that is not there or no YAML mapping, for every unknown key, and for values of
             the wrong type or out of range.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ConfigError(
-            f"no recipe at {path}. Recipes are YAML files, for example trainer/recipes/value_tiny.yaml."
-        )
-    raw = _read_yaml(path) or {}
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping with the sections data, model and training.")
-    for key, value in parse_overrides(overrides or []):
-        _set(raw, key.split("."), value)
+    raw = read_recipe(path, overrides)
     classes = {"data": DataConfig, "model": ModelConfig, "training": ValueTrainingArguments}
     _check_keys(raw, [*classes, "alignment"], "", str(path))
     if raw.get("alignment"):
@@ -231,13 +222,28 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     return config
 
 
+def read_recipe(path: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """A recipe as it is written, with the overrides in their places; only its form is checked."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(
+            f"no recipe at {path}. Recipes are YAML files, for example trainer/recipes/value_tiny.yaml."
+        )
+    raw = read_yaml(path) or {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping with the sections data, model and training.")
+    for key, value in parse_overrides(overrides or []):
+        set_key(raw, key, value)
+    return raw
+
+
 def one_line(error: Exception, width: int = 400) -> str:
     """The message of an error of another library, for a message of ours."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -258,11 +264,11 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
             if not rest:
                 raise ConfigError(f"--{key} has no value: overrides look like --training.max_steps 10.")
             value = rest.pop(0)
-        pairs.append((key, _scalar(key, value)))
+        pairs.append((key, read_scalar(key, value)))
     return pairs
 
 
-def _scalar(key: str, text: str) -> Any:
+def read_scalar(key: str, text: str) -> Any:
     """YAML, plus floats such as 1e-4, which YAML 1.1 reads as text."""
     try:
         value = yaml.safe_load(text)
@@ -276,11 +282,13 @@ def _scalar(key: str, text: str) -> Any:
     return value
 
 
-def _set(tree: dict, keys: list[str], value: Any) -> None:
+def set_key(tree: dict, dotted: str, value: Any) -> None:
+    """Sets `a.b.c` in a tree of mappings; those that are missing are made."""
+    keys = dotted.split(".")
     for key in keys[:-1]:
         tree = tree.setdefault(key, {})
         if not isinstance(tree, dict):
-            raise ConfigError(f"--{'.'.join(keys)}: {key!r} is a value, not a section.")
+            raise ConfigError(f"--{dotted}: {key!r} is a value, not a section.")
     tree[keys[-1]] = value
 
 
@@ -368,7 +376,8 @@ def _typed(section: dict, cls: type, name: str, where: str) -> dict:
             continue
         named = [KINDS.get(kind) or KINDS.get(get_origin(kind)) for kind in kinds]
         wanted = [name for name in named if name]
-        raise ConfigError(f"{where}: {name}.{key} must be {' or '.join(wanted)}, got {value!r}.")
+        dotted = f"{name}.{key}" if name else key
+        raise ConfigError(f"{where}: {dotted} must be {' or '.join(wanted)}, got {value!r}.")
     return typed
 
 

@@ -5,8 +5,10 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from accelerate import PartialState
@@ -45,10 +47,10 @@ class Run:
     collator: RobotCollator
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Reads the data, builds model and processor, and the frame store where there is none yet."""
+def prepare(config: RunConfig, data: RobotData | None = None) -> Prepared:
+    """Reads the data unless given, builds model and processor, and frame stores where there are none yet."""
     set_seed(config.training.seed)
-    data = RobotData.prepare(config.data)
+    data = data or RobotData.prepare(config.data)
     model, processor = build_model(config.model, data)
     if lora := config.training.lora_settings():
         add_lora(model, lora)
@@ -103,12 +105,35 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
     if not os.access(output, os.W_OK):
         raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
     prepared = prepared or prepare(config)
-    data, collator = prepared.data, prepared.collator
+    data = prepared.data
     for part in data.parts if resume else []:
         if load_split(output / "split.json", part.dataset) != part.split:
             raise ConfigError(
                 f"{output} was trained on another split: resume it with its own data.split_seed."
             )
+    trainer = build_trainer(config, prepared)
+    if args.should_save:
+        save_splits(output / "split.json", [(part.dataset, part.split) for part in data.parts])
+        (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
+    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
+    write_outputs(trainer, output)
+    return Run(trainer, data, prepared.collator)
+
+
+def build_trainer(
+    config: RunConfig, prepared: Prepared, model_init: Callable[[Any], ValueModel] | None = None
+) -> ValueTrainer:
+    """The trainer of `prepared.model`, or of those that `model_init` makes for the trials of a search."""
+    model = {"model_init": model_init} if model_init else {"model": prepared.model}
+    try:
+        return ValueTrainer(**model, **trainer_parts(config, prepared))
+    except (ValueError, RuntimeError, ImportError) as error:  # a logger that is not installed, …
+        raise ConfigError(f"section 'training': {one_line(error)}") from error
+
+
+def trainer_parts(config: RunConfig, prepared: Prepared) -> dict[str, Any]:
+    """All that a `ValueTrainer` has beside its model: arguments of its constructor, and attributes of it."""
+    args, data, collator = config.training, prepared.data, prepared.collator
     validation = evenly_spaced(data.rows("validation"), args.max_validation_frames)
     weights = [part.weight for part in data.parts if part.weight is not None]
     training, questions = collator.training(args.state_dropout, args.seed), prepared.questions
@@ -119,26 +144,16 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
         question_ratio=config.data.question_ratio if questions else 0.0,
         seed=args.seed,
     )
-    try:
-        trainer = ValueTrainer(
-            model=prepared.model,
-            args=args,
-            processing_class=prepared.processor,
-            train_dataset=Indices(len(sampler)),
-            train_sampler=sampler,
-            eval_dataset=FrameRows(validation),
-            data_collator=MixedCollator(training, questions) if questions else training,
-            eval_collator=collator,
-            compute_metrics=metrics_of(validation, data, prepared.model.config),
-        )
-    except (ValueError, RuntimeError, ImportError) as error:  # a logger that is not installed, …
-        raise ConfigError(f"section 'training': {one_line(error)}") from error
-    if args.should_save:
-        save_splits(output / "split.json", [(part.dataset, part.split) for part in data.parts])
-        (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
-    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
-    write_outputs(trainer, output)
-    return Run(trainer, data, collator)
+    return {
+        "args": args,
+        "processing_class": prepared.processor,
+        "train_dataset": Indices(len(sampler)),
+        "train_sampler": sampler,
+        "eval_dataset": FrameRows(validation),
+        "data_collator": MixedCollator(training, questions) if questions else training,
+        "eval_collator": collator,
+        "compute_metrics": metrics_of(validation, data, prepared.model.config),
+    }
 
 
 def write_outputs(trainer: ValueTrainer, output: Path) -> None:

@@ -27,6 +27,10 @@ STATE_FILE = "trainer_state.json"
 logger = logging.getLogger(__name__)
 
 
+class Diverged(ConfigError):
+    """Values that became NaN: the training is lost."""
+
+
 class ValueTrainer(Trainer):
     """Trains a `ValueModel` on batches of the contract in `modeling_value.py`.
 
@@ -47,7 +51,7 @@ class ValueTrainer(Trainer):
         self.lora = self.args.lora_settings()
         if self.args.ema_decay:
             self._check_averages()
-            self.add_callback(_UpdateEMA(self))
+        self.add_callback(_UpdateEMA(self))
 
     def _check_averages(self) -> None:
         plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
@@ -57,6 +61,13 @@ class ValueTrainer(Trainer):
                 f"training.ema_decay {self.args.ema_decay}: {seen} hides the float32 weights that are to be "
                 "averaged. Set it to 0, or launch with trainer/accelerate/fsdp.yaml (FSDP version 2)."
             )
+
+    def call_model_init(self, trial=None):
+        """A trial of a hyperparameter search: a new model, with averages and settings of its own."""
+        model = super().call_model_init(trial)
+        self.ema, self.lora = None, self.args.lora_settings()
+        self.augmentation = self.args.augmentation()
+        return model
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Value loss + `language_weight` × language loss of this micro-batch, as its part of the whole batch.
@@ -192,10 +203,12 @@ class _UpdateEMA(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.trainer.start_ema()
+        if self.trainer.args.ema_decay:
+            self.trainer.start_ema()
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.trainer.start_ema().update(self.trainer._own_model())
+        if self.trainer.args.ema_decay:
+            self.trainer.start_ema().update(self.trainer._own_model())
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
@@ -225,7 +238,7 @@ def metrics_of(rows: np.ndarray, data, config) -> Callable[[EvalPrediction], dic
     def compute(prediction: EvalPrediction) -> dict[str, float]:
         logits = np.asarray(prediction.predictions, np.float64)
         if not np.isfinite(logits).all():
-            raise ConfigError("the values became NaN: training diverged; lower training.learning_rate.")
+            raise Diverged("the values became NaN: training diverged; lower training.learning_rate.")
         probabilities = np.exp(logits - logits.max(-1, keepdims=True))
         probabilities /= probabilities.sum(-1, keepdims=True)
         return value_metrics(
