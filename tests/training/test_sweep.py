@@ -97,7 +97,7 @@ def test_trials_that_diverge_count_as_such(sweep, capsys):
     pytest.importorskip("optuna")
     path, output = sweep({"training.learning_rate": {"choice": [1e30]}}, trials=2)
     assert call_main("--config", path) == 1
-    assert "all 2 trials diverged" in capsys.readouterr().err
+    assert "none of 2 trials has a value: all diverged" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_not_logged_is_one_clear_error(sweep, capsys):

@@ -34,7 +34,7 @@ from .config import (
     set_key,
 )
 from .run import build_trainer, prepare, trainer_parts
-from .trainer import Diverged
+from .trainer import Diverged, ValueTrainer
 
 SECTIONS = ("data", "model", "training", "alignment")  # of a recipe; other overrides are of the sweep
 KINDS = ("log", "float", "int", "choice")
@@ -202,7 +202,9 @@ def search(sweep: SweepConfig, space: Space) -> Sweep:
     trials = run_trials(sweep, space, output)
     values = [(trial.value, trial) for trial in trials if trial.value is not None]
     if not values:
-        raise ConfigError(f"all {len(trials)} trials diverged: search over lower values.")
+        lost = all(trial.state == "diverged" for trial in trials)
+        why = "all diverged: search over lower values." if lost else "their errors are above."
+        raise ConfigError(f"none of {len(trials)} trials has a value: {why}")
     first = min if sweep.direction == "minimize" else max
     _, best = first(values, key=lambda pair: pair[0])
     _write(sweep, output, trials, best)
@@ -238,7 +240,8 @@ def _trainer(sweep: SweepConfig, fields_of: Callable[[Any], dict[str, Any]], tri
         prepared = prepare(config, first.data)
         parts = trainer_parts(config, prepared)
         vars(trainer.args).update(vars(parts.pop("args")))  # in place: `Trainer.train` holds on to it
-        parts["compute_metrics"] = _or_lost(parts["compute_metrics"], trials[-1], lost)
+        compute = parts["compute_metrics"]
+        parts["compute_metrics"] = lambda prediction: _or_lost(compute, prediction, trainer, trials[-1], lost)
         for name, part in parts.items():
             setattr(trainer, name, part)
         set_seed(config.training.seed)  # a run builds its model before its trainer sets the seed
@@ -248,15 +251,16 @@ def _trainer(sweep: SweepConfig, fields_of: Callable[[Any], dict[str, Any]], tri
     return trainer
 
 
-def _or_lost(compute: Callable, trial: Trial, lost: type) -> Callable:
-    def compute_metrics(prediction):
-        try:
-            return compute(prediction)
-        except Diverged as error:
-            trial.state, trial.value = "diverged", None
-            raise lost(str(error)) from error
-
-    return compute_metrics
+def _or_lost(
+    compute: Callable, prediction, trainer: ValueTrainer, trial: Trial, lost: type
+) -> dict[str, float]:
+    """The metrics of a validation; a trial that has diverged ends here, its loggers as well."""
+    try:
+        return compute(prediction)
+    except Diverged as error:
+        trial.state, trial.value = "diverged", None
+        trainer.callback_handler.on_train_end(trainer.args, trainer.state, trainer.control)
+        raise lost(str(error)) from error
 
 
 def _objective(sweep: SweepConfig, trials: list[Trial]) -> Callable[[dict[str, float]], float]:
