@@ -246,7 +246,7 @@ class ValueModel(ValuePreTrainedModel):
         self.post_init()
         # post_init adds those of both backbones; FSDP wants to find each (SigLIP's text half is not here)
         classes = {type(module).__name__ for module in self.modules()}
-        self._no_split_modules = sorted(classes.intersection(self._no_split_modules))
+        self._no_split_modules = sorted(classes.intersection(self._no_split_modules or ()))
         if config.tie_word_embeddings:
             self._keys_to_ignore_on_save = ["lm_head.weight"]
         self.apply_freezing()

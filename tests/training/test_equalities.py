@@ -124,7 +124,7 @@ def test_divided_weights_equal_whole_ones(whole, tmp_path):
 )
 def test_shipped_launch_configurations_are_read_by_accelerate(name, kind, processes):
     path = str(ROOT / "trainer" / "accelerate" / f"{name}.yaml")
-    config = load_config_from_file(path)  # unknown keys are an error
+    config: Any = load_config_from_file(path)  # unknown keys are an error
     assert (config.distributed_type.value, config.num_processes) == (kind, processes)
     arguments = launch_command_parser().parse_args(["--config_file", path, "program.py"])
     arguments, _, _ = _validate_launch_command(arguments)
