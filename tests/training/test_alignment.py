@@ -92,7 +92,17 @@ def test_micro_batches_of_uneven_answers_equal_the_larger_batch(recipe, tmp_path
         torch.testing.assert_close(ends[1][name], weights, rtol=0, atol=1e-5, msg=name)
 
 
+@pytest.fixture
+def one_thread():
+    """Sums in one order, here as in a process with OMP_NUM_THREADS=1."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_both_stages_run_from_the_command_line_and_resume_after_a_kill(recipe, tmp_path):
     path, whole = recipe("whole", save_steps=2, max_steps=6)
     run_stages(load_config(path))
