@@ -1,6 +1,6 @@
 """Collect the two example datasets in MuJoCo: `metaworld_push/` (episodes) and `metaworld_vqa/` (questions).
 
-    pip install valuecurve[sim]          # and OSMesa: apt install libosmesa6
+    pip install -e '.[sim]'              # and OSMesa: apt install libosmesa6; `make data` does both
     python examples/collect_metaworld.py --output examples --seed 0
 
 The same seed gives the same states, actions and pixels, with any number of workers.

@@ -7,6 +7,7 @@ Writes `model/` (loadable by `AutoModel`), `metrics.json`, `curves.png` and one 
 
 import argparse
 import shutil
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import transformers
 from rich.console import Console
 from transformers import AutoModel
 
-from valuecurve.episodes import decode_video
+from valuecurve.episodes import DatasetError, decode_video
 from valuecurve.evaluation import (
     Curve,
     ElapsedTime,
@@ -29,7 +30,7 @@ from valuecurve.evaluation import (
 )
 from valuecurve.metrics import value_metrics
 from valuecurve.scoring import predict, shuffled_between_episodes
-from valuecurve.training import RobotData, Run, load_config, prepare, train
+from valuecurve.training import ConfigError, RobotData, Run, load_config, prepare, train
 
 SHOWN = 3  # episodes of each outcome in the picture and as videos
 
@@ -165,6 +166,7 @@ def main(argv: list[str] | None = None) -> None:
     options, overrides = parser.parse_known_args(argv)
     console, output = Console(), options.output
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()  # of weights: small ones, many times
     clock = Clock(console)
     config = load_config(options.config, [*overrides, "--training.output_dir", str(output)])
     for old in [*output.glob("checkpoint-*"), *output.glob("episode_*.mp4")]:  # of an earlier demo
@@ -186,8 +188,14 @@ def main(argv: list[str] | None = None) -> None:
     )
     for path in (output / "model", output / "metrics.json", *paths):
         console.print(f"  {path}")
-    console.print(f"seconds: {clock.seconds}")
+    spent = ", ".join(f"{name.replace('_', ' ')} {seconds:g} s" for name, seconds in clock.seconds.items())
+    console.print(f"time: {spent}", highlight=False)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ConfigError, DatasetError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

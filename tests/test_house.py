@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "valuecurve"
 HUB_FILES = ["configuration_value", "modeling_value", "processing_value"]
 PURE_ROOMS = ["returns", "metrics", "advantages"]
-# Left to right (DESIGN: a room imports only rooms to its left; the pure ones import nothing of the package,
+# Left to right (a room imports only rooms to its left; the pure ones import nothing of the package,
 # except that the metrics share the support of the returns).
 ROOMS = [*HUB_FILES, *PURE_ROOMS, "episodes", "training", "scoring", "labels", "evaluation", "hub", "cli"]
 SOURCES = sorted(PACKAGE.rglob("*.py"))

@@ -28,6 +28,12 @@ def main(argv: list[str] | None = None) -> int:
     except (ConfigError, DatasetError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(
+            "interrupted: --resume goes on from the last complete checkpoint, if there is one",
+            file=sys.stderr,
+        )
+        return 130
     if run.trainer.is_world_process_zero():
         print(f"model, metrics and pictures are in {config.training.output_dir}")
     return 0

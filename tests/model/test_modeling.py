@@ -1,4 +1,4 @@
-"""The invariants of the model contract (DESIGN: model contract), on a tiny model of the real classes."""
+"""The invariants of the model contract, on a tiny model of the real classes."""
 
 import copy
 import os

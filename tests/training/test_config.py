@@ -29,6 +29,7 @@ def test_overrides_win_and_are_typed(recipe):
             "unknown key 'training.learning_rat'. Did you mean training.learning_rate?",
         ),
         (["--datta.dataset", "x"], "Did you mean data?"),
+        (["--max_steps", "3"], "unknown key 'max_steps'. Did you mean training.max_steps?"),
         (["--model.config.readot", "x"], "Did you mean model.config.readout?"),
         (
             ["--model.config.text_config.hidden_sise", "8"],

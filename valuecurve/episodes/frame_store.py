@@ -214,7 +214,8 @@ class _Build:
         complete: list[int] = []
         flushed = time.monotonic()
         total = sum(left[episode] for episode in episodes)
-        with _bar(f"frame store, {self.camera}", total, progress) as advance:
+        name = self.camera.removeprefix("observation.images.")
+        with _bar(f"frame store, {name}", total, progress) as advance:
             for first, images in decode_video(dataset, self.camera, episodes, self.decoder):
                 resized = resize_images(torch.from_numpy(images), self.size, self.resample)
                 file.seek(int(self.rows[first]) * 3 * self.size**2)

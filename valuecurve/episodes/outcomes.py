@@ -1,4 +1,4 @@
-"""Outcomes: which episodes succeeded, and where that was read (DESIGN "Outcome resolution").
+"""Outcomes: which episodes succeeded, and where that was read.
 
 First that exists: the column the user named; per frame `next.success` (any true), `is_success`; per episode
 `success`, `episode_success`; the sign of the last `next.reward` / `reward`. Nothing becomes a success or a
@@ -152,7 +152,8 @@ def _no_outcome(dataset: EpisodeDataset) -> DatasetError:
     everything = np.ones(len(dataset.episode_ids), bool)
     return DatasetError(
         f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name "
-        "the column that holds it (--outcome-column), or state what to assume (--assume-outcome success)"
+        "the column that holds it (inspect: --outcome-column, training: --data.outcome_column), or state "
+        "what to assume (inspect: --assume-outcome success, training: --data.assume_outcome success)"
     )
 
 

@@ -199,6 +199,10 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     """
     raw = read_recipe(path, overrides)
     classes = {"data": DataConfig, "model": ModelConfig, "training": ValueTrainingArguments}
+    for name, cls in classes.items():  # --max_steps for --training.max_steps
+        if bare := {f.name for f in dataclasses.fields(cls)} & (raw.keys() - {*classes, "alignment"}):
+            key = min(bare)
+            raise ConfigError(f"{path}: unknown key {key!r}. Did you mean {name}.{key}?")
     _check_keys(raw, [*classes, "alignment"], "", str(path))
     if raw.get("alignment"):
         classes["alignment"] = AlignmentConfig
