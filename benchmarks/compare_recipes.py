@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import transformers
+from pages import write_between
 from rich.console import Console
 
 from valuecurve import metrics as value_metrics
@@ -99,7 +100,7 @@ def rebinning(centers: np.ndarray) -> np.ndarray:
 def _mean_lengths(data: RobotData) -> dict[str, float]:
     """Mean steps of each task's successful training episodes; of all its episodes where none succeeded."""
     dataset, success = data.dataset, data.outcomes.success
-    train = np.isin(dataset.episode_ids, data.split["train"])
+    train = data.only.is_in("train")
     lengths = {}
     for number, task in enumerate(dataset.tasks):
         mine = dataset.episode_tasks == number
@@ -111,7 +112,7 @@ def _mean_lengths(data: RobotData) -> dict[str, float]:
 
 def _first_value(data: RobotData, task: int) -> float:
     dataset = data.dataset
-    train = np.isin(dataset.episode_ids, data.split["train"]) & (dataset.episode_tasks == task)
+    train = data.only.is_in("train") & (dataset.episode_tasks == task)
     return float(data.targets[dataset.starts[train]].mean()) if train.any() else -1.0
 
 
@@ -124,7 +125,7 @@ def judge(reference: RobotData, rows: np.ndarray, values, distributions, order_b
     `order_by` `[n]` replaces the values where only their order matters; clipping would make ties.
     """
     dataset, targets = reference.dataset, reference.targets[rows]
-    success = np.repeat(reference.outcomes.success, dataset.lengths)[rows]
+    success = reference.success[rows]
     episode, frame = dataset.episode_index[rows], dataset.frame_index[rows]
     order_by = values if order_by is None else order_by
     found = {
@@ -298,19 +299,6 @@ def _cell(number: tuple[float, float] | None, digits: int, sign: int, best: floa
     return text if np.isnan(number[1]) else f"{text} ± {number[1]:.{digits}f}"
 
 
-def write_between(path: Path, marker: str, text: str) -> None:
-    """Replaces what stands between the marker's two comments in a page, or appends both."""
-    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-    page = path.read_text(encoding="utf-8") if path.is_file() else "# The recipes compared\n"
-    if begin in page and end in page:
-        before, rest = page.split(begin, 1)
-        page = f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
-    else:
-        page = f"{page.rstrip()}\n\n{begin}\n{text}\n{end}\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-
-
 def parse(argv: list[str] | None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -360,7 +348,7 @@ def main(argv: list[str] | None = None) -> int:
     text = markdown(table, known, options, tests)
     write_json(options.output / "results.json", {"runs": results, "baselines": known})
     marker = " ".join(["compare_recipes", *(choice.partition("=")[0] for choice in options.vary)])
-    write_between(options.docs, marker, text)
+    write_between(options.docs, marker, text, title="# The recipes compared")
     print(text)
     console.print(f"table in {options.docs}, numbers in {options.output / 'results.json'}")
     return 1 if failed else 0

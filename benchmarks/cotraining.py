@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from compare_recipes import write_between
+from pages import write_between
 from rich.console import Console
 
 from valuecurve import ValueModel, ValueProcessor
@@ -83,7 +83,7 @@ def values(run: Run) -> dict[str, float]:
         data.targets[rows],
         episode_index=dataset.episode_index[rows],
         frame_index=dataset.frame_index[rows],
-        success=np.repeat(data.outcomes.success, dataset.lengths)[rows],
+        success=data.success[rows],
     )
 
 

@@ -32,39 +32,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import transformers
+from pages import write_between
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
+from valuecurve.evaluation.backbones import BACKBONES
 from valuecurve.training import Prepared, ValueTrainer, load_config, prepare
 from valuecurve.training import trainer as trainer_module
 from valuecurve.training.mixture import Indices, MixtureSampler
 
 ROOT = Path(__file__).parents[1]
-# SigLIP-SO400M/14 at 224 px and Gemma-3-270M, from their published configurations. The vocabulary is the
-# small one of the sample's tokenizer: robot frames use neither Gemma's other rows nor its LM head.
-SIGLIP = {
-    "model_type": "siglip_vision_model",
-    "image_size": 224,
-    "patch_size": 14,
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 27,
-    "num_attention_heads": 16,
-}
-GEMMA = {
-    "model_type": "gemma3_text",
-    "hidden_size": 640,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 18,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 1,
-    "head_dim": 256,
-    "query_pre_attn_scalar": 256,
-    "sliding_window": 512,
-    "max_position_embeddings": 32768,
-}
+# The vocabulary becomes that of the sample's tokenizer: robot frames use neither Gemma's other rows nor
+# its LM head.
+SIGLIP, GEMMA = BACKBONES["google/siglip-so400m-patch14-224"], BACKBONES["google/gemma-3-270m"]
 # Dense bfloat16 peaks of the makers' data sheets, FLOP/s.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 
@@ -460,18 +442,6 @@ def _cpu_name() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "CPU")
-
-
-def write_between(path: Path, marker: str, text: str) -> None:
-    """Replaces what stands between the marker's two comments in a page, or appends both."""
-    begin, end = f"<!-- {marker} -->", f"<!-- /{marker} -->"
-    page = path.read_text(encoding="utf-8") if path.is_file() else "# Results\n"
-    if begin in page and end in page:
-        before, rest = page.split(begin, 1)
-        page = f"{before}{begin}\n{text}\n{end}{rest.split(end, 1)[1]}"
-    else:
-        page = f"{page.rstrip()}\n\n{begin}\n{text}\n{end}\n"
-    path.write_text(page, encoding="utf-8")
 
 
 def say(text: str) -> None:

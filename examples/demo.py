@@ -70,14 +70,13 @@ def evaluate(run: Run, model, rows: np.ndarray) -> tuple[dict[str, dict[str, flo
         forecasts["shuffled_images"] = predict(
             model, run.collator, rows, image_rows=other, description="images shuffled"
         )
-    success = np.repeat(data.outcomes.success, dataset.lengths)
     metrics = {
         name: value_metrics(
             forecast,
             data.targets[rows],
             episode_index=dataset.episode_index[rows],
             frame_index=dataset.frame_index[rows],
-            success=success[rows],
+            success=data.success[rows],
         )
         for name, forecast in forecasts.items()
     }
@@ -95,7 +94,7 @@ def choose_episodes(data: RobotData, count: int) -> list[int]:
         if "failure_kind" in dataset.episodes.column_names
         else None
     )
-    test = np.flatnonzero(np.isin(dataset.episode_ids, data.split["test"]))
+    test = np.flatnonzero(data.only.is_in("test"))
     chosen = []
     for outcome in (True, False):
         groups: dict[tuple, list[int]] = {}

@@ -1,14 +1,13 @@
 """The comparison of recipes: everybody is judged in the same units, and nothing is trained twice."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from programs import load_program
 from tiny_models import write_recipe
 
 from valuecurve import ValueConfig
@@ -19,12 +18,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "compare_recipes.py"
 
 @pytest.fixture(scope="module")
 def program():
-    specification = importlib.util.spec_from_file_location("compare_recipes", PROGRAM)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["compare_recipes"] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """The co-training benchmark, small: both arms see the same frames, and nothing is trained twice."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from programs import load_program
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "benchmarks" / "cotraining.py"
@@ -13,13 +12,7 @@ PROGRAM = ROOT / "benchmarks" / "cotraining.py"
 
 @pytest.fixture(scope="module")
 def program():
-    sys.path.insert(0, str(PROGRAM.parent))  # it imports its neighbour
-    specification = importlib.util.spec_from_file_location("cotraining", PROGRAM)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(PROGRAM.parent))
+    return load_program(PROGRAM)
 
 
 def test_both_arms_see_the_same_frames_in_every_step(program):

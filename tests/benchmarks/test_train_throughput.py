@@ -1,13 +1,12 @@
 """The speed benchmark runs, its parts add up, and what it compares with reads the same frames."""
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from programs import load_program
 from tiny_datasets import make_dataset
 from tiny_models import write_recipe
 
@@ -21,12 +20,7 @@ ROOT = PROGRAM.parents[1]
 
 @pytest.fixture(scope="module")
 def program():
-    specification = importlib.util.spec_from_file_location("train_throughput", PROGRAM)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    sys.modules["train_throughput"] = module  # dataclasses look their module up
-    specification.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def test_a_stopwatch_counts_each_part_without_those_inside(program):

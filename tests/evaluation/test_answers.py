@@ -18,12 +18,12 @@ from valuecurve.cli import app
 from valuecurve.evaluation.answers import (
     answer_losses,
     answer_metrics,
-    answering,
     generate_answers,
     load_answering,
     normalise,
 )
 from valuecurve.training import ConfigError
+from valuecurve.training.build import answering
 from valuecurve.training.questions import load_questions
 
 ROOT = Path(__file__).parents[2]

@@ -1,10 +1,10 @@
 """The demo program on a tiny dataset, with a tiny model and two steps: all that it promises is there."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
+from programs import load_program
 from tiny_models import write_recipe
 from transformers import AutoModel
 
@@ -13,11 +13,7 @@ PROGRAM = Path(__file__).parents[2] / "examples" / "demo.py"
 
 @pytest.fixture(scope="module")
 def demo():
-    specification = importlib.util.spec_from_file_location("demo", PROGRAM)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+    return load_program(PROGRAM)
 
 
 def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, capsys):

@@ -78,7 +78,7 @@ def test_the_language_head_sees_answer_tokens_only(model, processor, frames):
 
 
 def test_generation_keeps_the_logits_of_one_position(model, processor, frames):
-    from valuecurve.evaluation.answers import answering
+    from valuecurve.training.build import answering
 
     seen, generator = [], answering(model)
     generator.lm_head.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))

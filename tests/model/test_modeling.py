@@ -22,6 +22,7 @@ from transformers import (
 from transformers import SiglipVisionModel as SiglipVision
 
 from valuecurve import ValueConfig, ValueForConditionalGeneration, ValueModel
+from valuecurve.evaluation.backbones import GEMMA_3_270M, SO400M
 from valuecurve.modeling_value import prefix_mask
 
 
@@ -433,23 +434,10 @@ def test_from_backbones_takes_halves_out_of_value_checkpoints(model, tokenizer, 
     assert torch.equal(ValueModel.from_pretrained(tmp_path / "value").eval()(**batch).value, values)
 
 
-SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16}
-GEMMA_270M = {
-    "hidden_size": 640,
-    "intermediate_size": 2048,
-    "num_hidden_layers": 18,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 1,
-    "head_dim": 256,
-    "vocab_size": 262144,
-}
-
-
 @pytest.mark.parametrize(("image_size", "tokens"), [(224, 256), (384, 729)])
 def test_real_sizes_have_the_parameters_of_their_parts(image_size, tokens):
     """SigLIP-SO400M/14 and Gemma-3-270M, built without memory, against counts worked out by hand."""
-    vision = {"model_type": "siglip_vision_model", "image_size": image_size, "patch_size": 14} | SO400M
-    config = ValueConfig(vision_config=vision, text_config={"model_type": "gemma3_text"} | GEMMA_270M)
+    config = ValueConfig(vision_config=SO400M | {"image_size": image_size}, text_config=GEMMA_3_270M)
     assert config.vision_tokens_per_image == tokens
     with torch.device("meta"):
         model = ValueModel(config)

@@ -1,7 +1,6 @@
 """Whole training runs through the real command line, resumed, killed, and on two processes."""
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from mixed_run import launch
+from programs import load_program
 from safetensors.torch import load_file
 from tiny_models import write_recipe
 from transformers import EvalPrediction
@@ -28,11 +28,7 @@ PROGRAM = Path(__file__).parents[2] / "trainer" / "run.py"
 
 
 def call_main(*arguments) -> int:
-    specification = importlib.util.spec_from_file_location("trainer_run", PROGRAM)
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main([str(argument) for argument in arguments])
+    return load_program(PROGRAM).main([str(argument) for argument in arguments])
 
 
 def losses(output: Path) -> dict[int, float]:

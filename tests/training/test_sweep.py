@@ -1,13 +1,13 @@
 """Hyperparameter search through the real command line: real optuna trials of a tiny model."""
 
 import csv
-import importlib.util
 import json
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from programs import load_program
 from tiny_models import write_recipe
 
 from valuecurve.training import ConfigError, load_config, train
@@ -24,11 +24,7 @@ SPACE = {
 
 
 def call_main(*arguments) -> int:
-    specification = importlib.util.spec_from_file_location("trainer_sweep", ROOT / "trainer" / "sweep.py")
-    assert specification and specification.loader
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.main([str(argument) for argument in arguments])
+    return load_program(ROOT / "trainer" / "sweep.py").main([str(argument) for argument in arguments])
 
 
 @pytest.fixture

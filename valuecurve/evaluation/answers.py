@@ -11,10 +11,10 @@ from huggingface_hub.errors import StrictDataclassError
 from rich.progress import track
 from safetensors import SafetensorError
 from torch.nn import functional as F
-from transformers import PreTrainedConfig
 
-from .. import ValueConfig, ValueForConditionalGeneration, ValueModel, ValueProcessor
+from .. import ValueForConditionalGeneration, ValueModel, ValueProcessor
 from ..training import ConfigError
+from ..training.build import answering, check_value_checkpoint
 from ..training.config import one_line
 from ..training.questions import QuestionBatch, Questions
 
@@ -31,25 +31,11 @@ def load_answering(checkpoint: str | Path) -> tuple[ValueForConditionalGeneratio
     if not Path(place).exists() and not re.fullmatch(r"[\w.-]+/[\w.-]+", place):
         raise ConfigError(f"there is no checkpoint at {place}: name a folder, or a model of the Hub.")
     try:
-        kind = PreTrainedConfig.get_config_dict(place)[0].get("model_type")
-        if kind != ValueConfig.model_type:
-            raise ValueError(f"its model_type is {kind!r}, a value checkpoint has {ValueConfig.model_type!r}")
+        check_value_checkpoint(place)
         model = ValueForConditionalGeneration.from_pretrained(place, dtype=torch.float32).eval()
         return model, ValueProcessor.from_pretrained(place)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
         raise ConfigError(f"{place} cannot be loaded: {one_line(error)}") from error
-
-
-def answering(model: ValueModel) -> ValueForConditionalGeneration:
-    """The same weights (no copy) as a model that generates answers."""
-    if isinstance(model, ValueForConditionalGeneration):
-        return model
-    with torch.device("meta"):
-        view = ValueForConditionalGeneration(model.config)
-    for name, part in model.named_children():
-        setattr(view, name, part)
-    view.value_token = model.value_token
-    return view.train(model.training)
 
 
 def generate_answers(

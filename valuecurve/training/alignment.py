@@ -23,8 +23,8 @@ from datasets import Dataset
 from transformers import set_seed
 from trl import SFTConfig, SFTTrainer
 
-from .. import ValueForConditionalGeneration, ValueModel, ValueProcessor
-from .build import build_model
+from .. import ValueProcessor
+from .build import answering, build_model
 from .config import ConfigError, RunConfig, check_section, one_line
 from .data import RobotData, evenly_spaced
 from .questions import Questions, load_questions
@@ -165,13 +165,6 @@ def rows_of(split: str, questions: dict[str, Questions], most: int | None = None
     numbers = np.arange(len(questions[split]))
     numbers = numbers if most is None else evenly_spaced(numbers, most)
     return Dataset.from_dict({"row": numbers, "split": [split] * len(numbers)})
-
-
-def answering(model: ValueModel) -> ValueForConditionalGeneration:
-    """The same weights as the class that answers questions."""
-    other = ValueForConditionalGeneration(model.config)
-    other.load_state_dict(model.state_dict())
-    return other
 
 
 def sft_config(config: RunConfig) -> SFTConfig:

@@ -10,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
-from .. import ValueConfig, ValueModel, ValueProcessor
+from .. import ValueConfig, ValueForConditionalGeneration, ValueModel, ValueProcessor
 from .config import ConfigError, ModelConfig, one_line
 from .data import RobotData
 from .tokenizer import train_tokenizer
@@ -29,11 +29,7 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
     """
     if config.base:
         with _loading("model.base", config.base):
-            kind = PreTrainedConfig.get_config_dict(config.base)[0].get("model_type")
-            if kind != ValueConfig.model_type:
-                raise ValueError(
-                    f"its model_type is {kind!r}, a value checkpoint has {ValueConfig.model_type!r}"
-                )
+            check_value_checkpoint(config.base)
             base = ValueConfig.from_pretrained(config.base)
         with _fields_of_the_recipe():
             base = ValueConfig(**_merged(base.to_dict(), config.config))
@@ -94,6 +90,24 @@ def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizer
                 f"model.{key}: the tokenizer has no token {token!r}: name a reserved token of it."
             )
     return tokenizer
+
+
+def check_value_checkpoint(place: str) -> None:
+    """Raises ValueError when the configuration at a folder or Hub id is not that of a value model."""
+    kind = PreTrainedConfig.get_config_dict(place)[0].get("model_type")
+    if kind != ValueConfig.model_type:
+        raise ValueError(f"its model_type is {kind!r}, a value checkpoint has {ValueConfig.model_type!r}")
+
+
+def answering(model: ValueModel) -> ValueForConditionalGeneration:
+    """The same weights (no copy) as the class that answers questions."""
+    if isinstance(model, ValueForConditionalGeneration):
+        return model
+    with torch.device("meta"):
+        view = ValueForConditionalGeneration(model.config)
+    for name, part in [*model.named_children(), *model.named_parameters(recurse=False)]:
+        setattr(view, name, part)
+    return view.train(model.training)
 
 
 @contextmanager
