@@ -9,6 +9,8 @@
 import argparse
 import sys
 
+from transformers.utils.logging import disable_progress_bar
+
 from valuecurve.episodes import DatasetError
 from valuecurve.training import ConfigError, load_config, train
 
@@ -22,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in training.output_dir")
     options, overrides = parser.parse_known_args(argv)
+    disable_progress_bar()  # of weights that are read or written
     try:
         config = load_config(options.config, overrides)
         run = train(config, resume=options.resume)

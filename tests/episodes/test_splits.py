@@ -82,7 +82,7 @@ def test_a_split_of_other_data_is_an_error(make, tmp_path):
     save_splits(path, [(dataset, split_episodes(dataset, outcomes))])
     with pytest.raises(DatasetError, match="make a new split"):
         load_split(path, replace(dataset, fingerprint="other"))
-    with pytest.raises(DatasetError, match="is not a split"):
+    with pytest.raises(DatasetError, match="is no split .* has no 'datasets'"):
         load_split(dataset.root / "meta/info.json", dataset)
 
 

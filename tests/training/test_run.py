@@ -94,6 +94,8 @@ def test_a_finished_run_resumed_takes_no_step_and_exports_the_same(recipe):
     assert losses(output) == before
     again = load_file(output / "model" / "model.safetensors")
     assert all(torch.equal(again[name], exported[name]) for name in exported)
+    history = json.loads((output / "metrics.json").read_text())["history"]
+    assert sum("train_runtime" in entry for entry in history) == 1  # the resume adds none of its own
 
 
 def test_a_run_is_not_overwritten_by_accident(recipe, capsys):
@@ -121,7 +123,7 @@ def test_the_export_is_the_averaged_best_checkpoint(recipe):
 def wait_for_step(log: Path, step: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        if log.read_text().count("'loss'") >= step:
+        if log.read_text().count("   loss ") >= step:
             return
         assert process.poll() is None, log.read_text()
         time.sleep(0.02)
@@ -210,6 +212,43 @@ def test_nothing_to_resume_another_split_and_a_file_for_a_folder_are_errors(reci
     assert "was trained on another split" in capsys.readouterr().err
     assert call_main("--config", path, "--training.output_dir", path) == 1
     assert "cannot be made: File exists" in capsys.readouterr().err
+
+
+def test_a_run_is_resumed_with_its_own_settings_only(recipe, capsys, tmp_path):
+    path, output = recipe(max_steps=2)
+    assert call_main("--config", path) == 0
+    kept = (output / "config.yaml").read_bytes()
+    changes = [
+        "--training.learning_rate",
+        0.5,
+        "--model.config.target",
+        "one_hot",
+        "--data.use_state",
+        "false",
+    ]
+    assert call_main("--config", path, "--resume", "--training.max_steps", 4, *changes) == 1
+    error = capsys.readouterr().err
+    assert "was trained with data.use_state True (now False), model.config" in error
+    assert "training.learning_rate 0.003 (now 0.5)" in error
+    assert "start a new run in another output_dir" in error
+    assert (output / "config.yaml").read_bytes() == kept
+    assert (
+        call_main("--config", path, "--resume", "--training.max_steps", 4, "--training.logging_steps", 2) == 0
+    )
+    assert "max_steps: 4" in (output / "config.yaml").read_text()
+
+
+def test_a_run_tells_its_losses_and_validations_in_lines(recipe, capsys):
+    path, _ = recipe(max_steps=4, logging_steps=2)
+    assert call_main("--config", path) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step ")]
+    assert [" ".join(line.split()[:5]) for line in lines] == [
+        "step 2 of 4 loss",
+        "step 2 of 4 validation",
+        "step 4 of 4 loss",
+        "step 4 of 4 validation",
+    ]
+    assert "(best)" in lines[1] and lines[1].endswith(" left") and lines[3].endswith(" in all")
 
 
 def test_a_run_that_diverges_says_so(recipe, capsys):

@@ -81,7 +81,9 @@ def load_split(path: str | Path, dataset: EpisodeDataset) -> dict[str, list[int]
             for entry in entries
         }
         known = ", ".join(f"{entry['dataset']!r} ({entry['fingerprint']})" for entry in entries)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise DatasetError(f"{path} is no split that this version writes: it has no {error}") from error
+    except (OSError, ValueError, TypeError) as error:
         raise DatasetError(f"{path} is not a split: {type(error).__name__}: {error}") from error
     if dataset.fingerprint not in splits:
         raise DatasetError(

@@ -17,7 +17,7 @@ from transformers import set_seed
 from .. import ValueModel, ValueProcessor
 from ..episodes import load_split, save_splits
 from .build import build_model
-from .config import ConfigError, DataConfig, RunConfig, one_line
+from .config import ConfigError, DataConfig, RunConfig, one_line, read_yaml
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
 from .lora import add_lora
 from .mixture import Indices, MixedCollator, MixtureSampler
@@ -104,6 +104,8 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
         raise ConfigError(f"training.output_dir {output} cannot be made: {error.strerror}.") from error
     if not os.access(output, os.W_OK):
         raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
+    if resume:
+        _check_same_run(config, output / "config.yaml")
     prepared = prepared or prepare(config)
     data = prepared.data
     for part in data.parts if resume else []:
@@ -118,6 +120,33 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
     trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
     write_outputs(trainer, output)
     return Run(trainer, data, prepared.collator)
+
+
+# What may differ in a resumed run besides `training`: places. A dataset that is another one is found by its
+# fingerprint in `split.json`.
+MAY_MOVE = ("data.dataset", "data.mixture", "data.cache_dir", "data.questions", "data.questions_images")
+# And of `training`, what the optimiser's and the averages' state belong to.
+MUST_STAY = (
+    *("seed", "optim", "learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "max_grad_norm"),
+    *("ema_decay", "state_dropout", "random_shift", "random_crop", "random_rotation", "color_jitter", "lora"),
+)
+
+
+def _check_same_run(config: RunConfig, path: Path) -> None:
+    """A run is resumed with the settings that it was started with; raises ConfigError naming what differs."""
+    before, now = read_yaml(path), config.resolved()
+    pairs = [
+        (f"{section}.{key}", (before.get(section) or {}).get(key), value)
+        for section in ("data", "model", "training")
+        for key, value in now[section].items()
+        if f"{section}.{key}" not in MAY_MOVE and (section != "training" or key in MUST_STAY)
+    ]
+    changed = [f"{key} {old!r} (now {new!r})" for key, old, new in pairs if old != new]
+    if changed:
+        raise ConfigError(
+            f"{path.parent} was trained with {', '.join(changed)}. Resume it with the settings that it was "
+            "started with, or start a new run in another output_dir (model.base takes its weights along)."
+        )
 
 
 def build_trainer(
@@ -162,7 +191,8 @@ def write_outputs(trainer: ValueTrainer, output: Path) -> None:
     if not trainer.args.should_save:
         return
     shutil.copyfile(output / "split.json", output / "model" / "split.json")
-    history = [{k: None if v != v else v for k, v in entry.items()} for entry in trainer.state.log_history]
+    history = _without_empty_resumes(trainer.state.log_history)
+    history = [{k: None if v != v else v for k, v in entry.items()} for entry in history]
     best = {"best_step": trainer.state.best_global_step, "best_validation_loss": trainer.state.best_metric}
     (output / "metrics.json").write_text(json.dumps(best | {"history": history}, indent=1, allow_nan=False))
     columns = sorted({key for entry in history for key in entry} - {"step", "epoch"})
@@ -170,11 +200,25 @@ def write_outputs(trainer: ValueTrainer, output: Path) -> None:
         writer = csv.DictWriter(file, ["step", "epoch", *columns])
         writer.writeheader()
         writer.writerows(history)
-    plot_training(history, output / "training_curve.png")
+    plot_training(history, output / "training_curve.png", best["best_step"])
 
 
-def plot_training(history: list[dict], path: Path) -> None:
-    """Training and validation loss over steps, and the validation metrics that people ask for first."""
+def _without_empty_resumes(history: list[dict]) -> list[dict]:
+    """Of the summaries of training calls that ended at the same step, the first: the others took no step."""
+    ends: set[int] = set()
+    kept = []
+    for entry in history:
+        if "train_runtime" in entry:
+            if entry["step"] in ends:
+                continue
+            ends.add(entry["step"])
+        kept.append(entry)
+    return kept
+
+
+def plot_training(history: list[dict], path: Path, best_step: int | None = None) -> None:
+    """Training and validation loss over steps, and the validation metrics that people ask for first; the step
+    whose weights are exported is marked."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained", dpi=150)
@@ -195,6 +239,10 @@ def plot_training(history: list[dict], path: Path) -> None:
     for axis in (loss_axis, metric_axis):
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
+        if best_step:
+            axis.axvline(
+                best_step, color="#888888", linewidth=1, linestyle=":", label=f"exported: step {best_step}"
+            )
         if axis.lines:
             axis.legend(frameon=False)
     figure.savefig(path)

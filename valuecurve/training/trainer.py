@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalPrediction
 
 from .. import ValueModel
@@ -21,6 +21,7 @@ from .augmentation import augment
 from .config import ConfigError, ValueTrainingArguments
 from .ema import EMA
 from .lora import merged_state_dict, save_adapters
+from .progress import ProgressLines
 
 EMA_FILE = "ema.safetensors"
 STATE_FILE = "trainer_state.json"
@@ -52,6 +53,9 @@ class ValueTrainer(Trainer):
         if self.args.ema_decay:
             self._check_averages()
         self.add_callback(_UpdateEMA(self))
+        for theirs in (ProgressCallback, PrinterCallback):
+            self.remove_callback(theirs)
+        self.add_callback(ProgressLines())
 
     def _check_averages(self) -> None:
         plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
