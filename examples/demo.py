@@ -2,7 +2,7 @@
 
     make demo        or        python examples/demo.py [--output outputs/demo] [--any.key value]
 
-Writes `model/` (loadable by `AutoModel`), `metrics.json`, `curves.png` and one video per shown episode.
+Writes `model/` (loadable by `AutoModel`), `test_metrics.json`, `curves.png` and one video per shown episode.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -97,16 +98,19 @@ def choose_episodes(data: RobotData, count: int) -> list[int]:
     test = np.flatnonzero(data.only.is_in("test"))
     chosen = []
     for outcome in (True, False):
-        groups: dict[tuple, list[int]] = {}
+        groups: dict[int, dict[str | None, list[int]]] = {}  # by task, then kind of failure
         for position in test[data.outcomes.success[test] == outcome]:
-            task = int(dataset.episode_tasks[position])
-            groups.setdefault((kinds[position] if kinds else None, task), []).append(int(position))
-        turns = sorted(groups.values(), key=len, reverse=True)
-        in_turn = [
-            group[i] for i in range(max(map(len, turns), default=0)) for group in turns if i < len(group)
-        ]
-        chosen += in_turn[:count]
+            kind = kinds[position] if kinds else None
+            of_task = groups.setdefault(int(dataset.episode_tasks[position]), {})
+            of_task.setdefault(kind, []).append(int(position))
+        tasks = [in_turn(sorted(of.values(), key=len, reverse=True)) for _, of in sorted(groups.items())]
+        chosen += in_turn(tasks)[:count]
     return chosen
+
+
+def in_turn(lists: list[list[int]]) -> list[int]:
+    """The first of each list, then the second of each, and so on."""
+    return [item for turn in zip_longest(*lists) for item in turn if item is not None]
 
 
 def make_curve(
@@ -180,12 +184,12 @@ def main(argv: list[str] | None = None) -> None:
         metrics, probabilities = evaluate(run, model, rows)
     with clock.phase("pictures", "4/4  Draw curves and videos"):
         paths = show(run, rows, probabilities, output)
-    write_json(output / "metrics.json", metrics | {"seconds": clock.seconds})
+    write_json(output / "test_metrics.json", metrics | {"seconds": clock.seconds})
     console.print(table(metrics, title=f"{len(run.data.split['test'])} test episodes, {len(rows)} frames"))
     console.print(
         "Higher is better for explained variance, AUROC and order; lower for NLL and MAE.", style="dim"
     )
-    for path in (output / "model", output / "metrics.json", *paths):
+    for path in (output / "model", output / "test_metrics.json", *paths):
         console.print(f"  {path}")
     spent = ", ".join(f"{name.replace('_', ' ')} {seconds:g} s" for name, seconds in clock.seconds.items())
     console.print(f"time: {spent}", highlight=False)

@@ -22,7 +22,7 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     recipe = write_recipe(tmp_path / "recipe.yaml", dataset, tmp_path / "unused", max_steps=2)
     for _ in range(2):  # again over an earlier demo
         demo.main(["--config", str(recipe), "--output", str(output)])
-    metrics = json.loads((output / "metrics.json").read_text())
+    metrics = json.loads((output / "test_metrics.json").read_text())
     for name in ("model", "constant", "elapsed_time", "shuffled_images"):
         assert {"nll", "explained_variance", "mae", "auroc_last_frame"} <= set(metrics[name])
     assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "pictures"}

@@ -53,7 +53,7 @@ def plot_curves(curves: Sequence[Curve], path, title: str | None = None) -> Path
 
     Each panel shows the predicted value over time, the middle 80% of the predicted distribution as a band
     that is darkest in the middle, the target as a dashed line, and thumbnails under their times; values on
-    the left, and where the scale is known seconds to success on the right.
+    the left, and on the right seconds to success: of successes, where the scale is known.
 
     Args:
         curves: any number of episodes, at least one.
@@ -187,7 +187,7 @@ def _draw_panel(
     axes.plot(curve.times[-1], curve.value[-1], "o", markersize=4.4, color=color_of(curve),
               markeredgecolor="white", clip_on=False, zorder=5)  # fmt: skip
     _style_values(axes, curve, first)
-    if curve.scale_seconds is not None:
+    if curve.scale_seconds is not None and curve.success:  # a value of -1 is no time, but "never"
         _seconds_axis(axes, curve, last)
     _style_times(axes, pad=3 + 72 * (STRIP_GAP + height.strip if height.strip else 0))
     if len(curve.thumbnails):

@@ -48,8 +48,8 @@ def color_of(curve: Curve) -> str:
 
 
 def outcome_text(curve: Curve) -> str:
-    """ "✓ Success" or "✗ Failure: what went wrong"."""
-    return f"{'✓' if curve.success else '✗'} {clean_text(curve.outcome)}"
+    """ "✓ Success, episode 3" or "✗ Failure: what went wrong, episode 4"."""
+    return f"{'✓' if curve.success else '✗'} {clean_text(curve.outcome)}, episode {curve.episode_index}"
 
 
 def font_file(bold: bool = False) -> Path:
