@@ -7,13 +7,24 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from valuecurve import __version__
 from valuecurve.episodes.inspection import inspect_dataset, print_report
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Value functions for robot learning: a robot episode in, a value curve out."""
 
 

@@ -337,7 +337,8 @@ class ValueProcessor(ProcessorMixin):
             return list(row) if isinstance(row, list | tuple) else [row]
         for name in row:
             if name not in self.cameras:
-                near = difflib.get_close_matches(name, self.cameras, n=1)
+                short = name.removeprefix("observation.images.")
+                near = difflib.get_close_matches(short, self.cameras, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(f"unknown camera {name!r}: {hint}this model was trained on {self.cameras}.")
         return [row[name] for name in self.cameras if name in row]
@@ -353,14 +354,17 @@ class ValueProcessor(ProcessorMixin):
 
     # --- out -----------------------------------------------------------------------------------------
 
-    def decode_values(self, values, tasks: Sequence[str]) -> dict[str, np.ndarray]:
+    def decode_values(self, values, tasks: str | Sequence[str]) -> dict[str, np.ndarray]:
         """Values `[N]` of tasks `[N]` as "value" (value units), "steps" and "seconds" to success, `[N]` each.
+
+        `tasks` may be one text, the task of all values.
 
         Raises:
             ValueError: for a task that the model was not trained on, since its scale is not known, and for
                 models of progress, whose values are no time.
         """
         values = torch.as_tensor(values).detach().double().cpu().numpy()
+        tasks = [tasks] * values.size if isinstance(tasks, str) else tasks
         steps = -values * np.array([self.scale(task) for task in tasks])
         return {"value": values, "steps": steps, "seconds": steps / (self.fps or np.nan)}
 

@@ -54,12 +54,15 @@ def test_values_become_steps_and_seconds(processor):
     decoded = processor.decode_values(torch.tensor([-0.5, -1.0, 0.0]), [TASKS[0], TASKS[1], TASKS[1]])
     assert decoded["steps"].tolist() == [25.0, 80.0, 0.0]
     assert decoded["seconds"].tolist() == [2.5, 8.0, 0.0]
+    of_one = processor.decode_values(torch.tensor([-0.5, -1.0]), TASKS[1])
+    assert of_one["steps"].tolist() == [40.0, 80.0]
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         ({"images": [{"sid": 0}], "task": [TASKS[0]]}, "unknown camera 'sid': did you mean 'side'"),
+        ({"images": [{"observation.images.side": 0}], "task": [TASKS[0]]}, "did you mean 'side'"),
         ({"task": [TASKS[0]], "state": [[1.0, 2.0]]}, "state has 2 dimensions, .* trained on 3"),
         ({"task": [TASKS[0]], "state": [[1.0, np.nan, 0.0]]}, "state of row 0 is not finite"),
         ({"task": [TASKS[0]] * 2, "state": [[1.0, 2.0, 3.0]]}, "2 tasks but 1 states"),
