@@ -9,6 +9,7 @@ from rich.console import Console
 
 from valuecurve import __version__
 from valuecurve.episodes.inspection import inspect_dataset, print_report
+from valuecurve.scoring.command import score
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -121,6 +122,8 @@ def parameters(
         raise typer.Exit(1) from error
     typer.echo(json.dumps(rows, indent=2) if as_json else parameter_table(rows))
 
+
+app.command()(score)
 
 if __name__ == "__main__":
     app()

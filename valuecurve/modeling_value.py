@@ -344,18 +344,28 @@ class ValueModel(ValuePreTrainedModel):
             features = features.flatten(2).transpose(1, 2)
         return self.projector(_pool_tokens(features, self.config))
 
-    def embed(self, input_ids: torch.Tensor, pixel_values: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings `[B, S, D]` with image features and the value token in their places."""
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
+        image_features: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Token embeddings `[B, S, D]` with image features and the value token in their places.
+
+        `image_features` `[I, P, D]` stand for the pixels, where `get_image_features` has already made them.
+        """
         config = self.config
         is_image = input_ids == config.image_token_id
         is_value = (input_ids == config.value_token_id) & (self.value_token is not None)
         embeds = self.get_input_embeddings()(input_ids.masked_fill(is_image | is_value, 0))
         if self.value_token is not None:
             embeds = torch.where(is_value[..., None], self.value_token.to(embeds.dtype), embeds)
-        self._check_image_tokens(is_image, 0 if pixel_values is None else len(pixel_values))
-        if pixel_values is None:
+        images = pixel_values if image_features is None else image_features
+        self._check_image_tokens(is_image, 0 if images is None else len(images))
+        if images is None:
             return embeds
-        features = self.get_image_features(pixel_values).to(embeds.dtype).flatten(0, 1)
+        features = self.get_image_features(images) if image_features is None else image_features
+        features = features.to(embeds.dtype).flatten(0, 1)
         # where the k-th placeholder is; boolean indexing would make the host wait for the device
         count = torch.arange(1, len(features) + 1, device=features.device)
         places = torch.searchsorted(is_image.flatten().cumsum(0), count)
@@ -376,11 +386,13 @@ class ValueModel(ValuePreTrainedModel):
                 f"{images * tokens}. Build both with the same ValueProcessor."
             )
 
-    def encode(self, input_ids, pixel_values=None, attention_mask=None, token_type_ids=None) -> torch.Tensor:
-        """Hidden states `[B, S, D]` of the text backbone over the whole sequence."""
+    def encode(
+        self, input_ids, pixel_values=None, attention_mask=None, token_type_ids=None, image_features=None
+    ) -> torch.Tensor:
+        """Hidden states `[B, S, D]` of the text backbone over the whole sequence; arguments as `embed`'s."""
         attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         token_type_ids = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
-        embeds = self.embed(input_ids, pixel_values)
+        embeds = self.embed(input_ids, pixel_values, image_features)
         mask = prefix_mask(attention_mask, token_type_ids, self.config.attention)
         return self.text_model(
             inputs_embeds=embeds,

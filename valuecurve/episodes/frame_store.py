@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
+from valuecurve.episodes.progress import frame_bar
 from valuecurve.episodes.video import decode_video, find_camera
 
 FORMAT = 1  # part of the name: raise it when decoding or resizing changes
@@ -215,7 +215,7 @@ class _Build:
         flushed = time.monotonic()
         total = sum(left[episode] for episode in episodes)
         name = self.camera.removeprefix("observation.images.")
-        with _bar(f"frame store, {name}", total, progress) as advance:
+        with frame_bar(f"frame store, {name}", total, progress) as advance:
             for first, images in decode_video(dataset, self.camera, episodes, self.decoder):
                 resized = resize_images(torch.from_numpy(images), self.size, self.resample)
                 file.seek(int(self.rows[first]) * 3 * self.size**2)
@@ -281,30 +281,3 @@ class _locked:
 
     def __exit__(self, *_: object) -> None:
         self.lock.release()
-
-
-class _bar:
-    """A progress bar with frames per second; `with` gives the function that advances it."""
-
-    def __init__(self, text: str, total: int, shown: bool):
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.0f} frames/s"),
-            TimeRemainingColumn(),
-        )
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=not shown or total == 0)
-        self.task = self.progress.add_task(text, total=total, rate=0.0)
-
-    def __enter__(self):
-        self.began = time.monotonic()
-        self.progress.start()
-        return self.advance
-
-    def advance(self, frames: int) -> None:
-        done = self.progress.tasks[self.task].completed + frames
-        self.progress.update(self.task, advance=frames, rate=done / max(time.monotonic() - self.began, 1e-6))
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()

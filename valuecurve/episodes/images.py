@@ -16,11 +16,16 @@ CHUNK = 64  # frames per chunk at most
 Chunk = tuple[int, np.ndarray]  # first row, uint8 [n, 3, H, W]
 
 
-def decode_images(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Iterator[Chunk]:
-    """Images stored in the data files, as LeRobot's dtype "image": {"bytes", "path"} in every row."""
+def decode_images(
+    dataset: EpisodeDataset, camera: Camera, positions: np.ndarray, keep: np.ndarray | None = None
+) -> Iterator[Chunk]:
+    """Images stored in the data files, as LeRobot's dtype "image": {"bytes", "path"} in every row.
+
+    `keep` is a bool mask of the dataset's rows `[N]`: the frames to give. All when None.
+    """
     wanted = np.zeros(len(dataset.episode_ids), bool)
     wanted[positions] = True
-    rows_wanted = np.repeat(wanted, dataset.lengths)
+    rows_wanted = np.repeat(wanted, dataset.lengths) & (True if keep is None else keep)
     seen = 0
     for number, path in enumerate(dataset.data_files):
         if not rows_wanted[dataset.file_of_row == number].any():
@@ -59,6 +64,7 @@ def _rows(dataset: EpisodeDataset, batch: pa.RecordBatch) -> np.ndarray:
 
 def _image(dataset: EpisodeDataset, row: int, camera: Camera, cell: pa.Scalar) -> np.ndarray:
     """One image, uint8 [H, W, 3]."""
+    episode = int(dataset.episode_index[row])
     content = cell.as_py()
     if isinstance(content, dict):
         data, name = content.get("bytes"), content.get("path")
@@ -67,14 +73,15 @@ def _image(dataset: EpisodeDataset, row: int, camera: Camera, cell: pa.Scalar) -
             data = path.read_bytes() if path.is_file() else None
         content = data
     if not content:
-        raise DatasetError(f"{dataset.where(row)}: camera {camera.key} holds no image")
+        raise DatasetError(f"{dataset.where(row)}: camera {camera.key} holds no image", episode)
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError) as error:
         raise DatasetError(
             f"{dataset.where(row)}: camera {camera.key}: the image cannot be read "
-            f"({len(content)} bytes, {type(error).__name__})"
+            f"({len(content)} bytes, {type(error).__name__})",
+            episode,
         ) from error
 
 

@@ -20,7 +20,14 @@ CONVERTERS = {  # in releases of lerobot before 0.4
 
 
 class DatasetError(ValueError):
-    """A dataset that cannot be used as it is: what was seen, where, and what to do."""
+    """A dataset that cannot be used as it is: what was seen, where, and what to do.
+
+    `episode` is the one whose pictures are at fault, where that is known: the others may still be read.
+    """
+
+    def __init__(self, message: str = "", episode: int | None = None):
+        super().__init__(message)
+        self.episode = episode
 
 
 @dataclass(frozen=True)

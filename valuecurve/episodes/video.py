@@ -12,7 +12,7 @@ read in order on two CPU cores it was 2 to 4 times as fast at 640x480 (h264, tor
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -55,9 +55,11 @@ def decode_video(
     if camera.kind == "image":
         yield from decode_images(dataset, camera, positions)
         return
-    decode = _decode_torchcodec if decoder == "torchcodec" else _decode_pyav
-    for wanted in _plan(dataset, camera, positions):
-        yield from _chunks(wanted, decode(wanted))
+    files = plan_files(dataset, camera, positions)
+    for wanted in files:
+        wanted.check_is_there()
+    for wanted in files:
+        yield from _chunks(wanted, decode_file(wanted, decoder))
 
 
 def find_camera(dataset: EpisodeDataset, name: str) -> Camera:
@@ -73,7 +75,7 @@ def find_camera(dataset: EpisodeDataset, name: str) -> Camera:
 
 @dataclass
 class Wanted:
-    """The frames wanted of one mp4, in the order in which they lie in it."""
+    """The frames wanted of one mp4, in the order in which they lie in it. n frames."""
 
     path: Path
     camera: Camera
@@ -83,6 +85,26 @@ class Wanted:
     episodes: np.ndarray  # int64 [n]
     frames: np.ndarray  # int64 [n] frame_index
 
+    def only(self, some: np.ndarray) -> "Wanted":
+        """The same with some of its frames, a bool mask `[n]`."""
+        return replace(
+            self,
+            seconds=self.seconds[some],
+            rows=self.rows[some],
+            episodes=self.episodes[some],
+            frames=self.frames[some],
+        )
+
+    def check_is_there(self) -> None:
+        """Raises DatasetError when the file is missing."""
+        if not self.path.is_file():
+            first, *more = np.unique(self.episodes).tolist()
+            raise DatasetError(
+                f"{self.path} is missing: the video of camera {self.camera.key} for episode {first}"
+                + (f" and {len(more)} more" if more else ""),
+                first,
+            )
+
     def short(self, have: int, reason: str) -> DatasetError:
         """The error for a file that ends, or has a hole, at the `have`-th wanted frame."""
         episode, frame = self.episodes[have], self.frames[have]
@@ -90,7 +112,8 @@ class Wanted:
         return DatasetError(
             f"{self.path}: camera {self.camera.key}, episode {episode}: frame {frame} of {length} "
             f"(at {self.seconds[have]:.3f} s) is not in the video, which gave {have} of the {len(self.rows)} "
-            f"frames of the table; {reason}. Copy the file again, or leave the episode out"
+            f"frames of the table; {reason}. Copy the file again, or leave the episode out",
+            int(episode),
         )
 
     def broken(self, have: int, error: Exception) -> DatasetError:
@@ -98,22 +121,22 @@ class Wanted:
         episode = self.episodes[min(have, len(self.episodes) - 1)]
         return DatasetError(
             f"{self.path}: camera {self.camera.key}, episode {episode}: cannot be decoded after {have} of "
-            f"{len(self.rows)} frames: {error}. The file is truncated or damaged: copy it again"
+            f"{len(self.rows)} frames: {error}. The file is truncated or damaged: copy it again",
+            int(episode),
         )
 
 
-def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Iterator[Wanted]:
-    """What to read from which file, files in the order of their first row."""
+def plan_files(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> list[Wanted]:
+    """What to read from which mp4 for the episodes at these positions, files in the order of their first row.
+
+    Raises:
+        DatasetError: episodes that overlap in a file. Whether the files are there is not looked at.
+    """
     paths, from_seconds = dataset.video_files(camera.key)
     by_file: dict[Path, list[int]] = {}
     for position in positions.tolist():
         by_file.setdefault(paths[position], []).append(position)
-    for path, used in by_file.items():
-        if not path.is_file():
-            raise DatasetError(
-                f"{path} is missing: the video of camera {camera.key} for episode "
-                f"{dataset.episode_ids[used[0]]}" + (f" and {len(used) - 1} more" if len(used) > 1 else "")
-            )
+    files = []
     for path, used in by_file.items():
         order = np.array(used)[np.argsort(from_seconds[used], kind="stable")]
         lengths = dataset.lengths[order]
@@ -128,7 +151,8 @@ def _plan(dataset: EpisodeDataset, camera: Camera, positions: np.ndarray) -> Ite
             frames=frames,
         )
         _check_overlap(wanted)
-        yield wanted
+        files.append(wanted)
+    return files
 
 
 def _check_overlap(wanted: Wanted) -> None:
@@ -138,7 +162,8 @@ def _check_overlap(wanted: Wanted) -> None:
         raise DatasetError(
             f"{wanted.path}: camera {wanted.camera.key}: episode {wanted.episodes[at]} begins at "
             f"{wanted.seconds[at]:.3f} s, before episode {wanted.episodes[at - 1]} ends: "
-            "from_timestamp in the episode table is wrong"
+            "from_timestamp in the episode table is wrong",
+            int(wanted.episodes[at]),
         )
 
 
@@ -156,8 +181,23 @@ def _chunks(wanted: Wanted, images: Iterator[np.ndarray]) -> Iterator[Chunk]:
         yield int(wanted.rows[first]), stack_images(held)
 
 
-def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
-    """The wanted frames of one file, uint8 [H, W, 3] RGB, in order."""
+def decode_file(
+    wanted: Wanted, decoder: str = "pyav", keep: np.ndarray | None = None, seek: bool = False
+) -> Iterator[np.ndarray]:
+    """The wanted frames of one file, uint8 [H, W, 3] RGB, in order.
+
+    Args:
+        keep: bool `[n]`: the frames to give; the others are passed over, which costs less. All when None.
+        seek: jump to the first wanted frame, even over a short stretch (which may be damaged).
+
+    Raises:
+        DatasetError: as `decode_video`; its `episode` is the one at fault.
+    """
+    keep = np.ones(len(wanted.rows), bool) if keep is None else keep
+    return (_decode_torchcodec if decoder == "torchcodec" else _decode_pyav)(wanted, keep, seek)
+
+
+def _decode_pyav(wanted: Wanted, keep: np.ndarray, seek: bool) -> Iterator[np.ndarray]:
     have = 0
     to_rgb = VideoReformatter()
     try:
@@ -166,8 +206,9 @@ def _decode_pyav(wanted: Wanted) -> Iterator[np.ndarray]:
             if stream is None:
                 raise wanted.broken(0, ValueError("it holds no video stream"))
             stream.thread_type = "AUTO"
-            for frame in _matching_frames(container, stream, wanted):
-                yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
+            for frame in _matching_frames(container, stream, wanted, seek):
+                if keep[have]:
+                    yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
                 have += 1
     except (av.FFmpegError, OSError) as error:
         raise wanted.broken(have, error) from error
@@ -179,12 +220,13 @@ def _video_stream(container: InputContainer) -> VideoStream | None:
 
 
 def _matching_frames(
-    container: InputContainer, stream: VideoStream, wanted: Wanted
+    container: InputContainer, stream: VideoStream, wanted: Wanted, seek: bool
 ) -> Iterator[av.VideoFrame]:
     """The decoded frame for every wanted one, matched by time; seeks over long unneeded stretches."""
     tolerance = 0.5 / wanted.fps + 1e-9
     gaps = np.diff(wanted.seconds, prepend=0.0)
     jumps: list[int] = np.flatnonzero(gaps > SKIP / wanted.fps).tolist()
+    jumps += [0] if seek and wanted.seconds[0] > 0 else []
     for begin, end in itertools.pairwise(sorted({0, *jumps, len(wanted.rows)})):
         if begin in jumps:
             target = wanted.seconds[begin] - SEEK_MARGIN / wanted.fps
@@ -207,7 +249,7 @@ def _matching_frames(
             raise wanted.short(have, ends)
 
 
-def _decode_torchcodec(wanted: Wanted) -> Iterator[np.ndarray]:
+def _decode_torchcodec(wanted: Wanted, keep: np.ndarray, seek: bool) -> Iterator[np.ndarray]:
     """As `_decode_pyav`, by torchcodec: what is shown half a frame after a wanted time is nearest to it."""
     from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
 
@@ -223,7 +265,8 @@ def _decode_torchcodec(wanted: Wanted) -> Iterator[np.ndarray]:
             for image, shown in zip(batch.data.numpy(), batch.pts_seconds.tolist(), strict=True):
                 if abs(shown - wanted.seconds[have]) > half + 1e-9:
                     raise wanted.short(have, f"the frame there is at {shown:.3f} s")
-                yield image
+                if keep[have]:
+                    yield image
                 have += 1
     except (RuntimeError, ValueError, IndexError, OSError) as error:
         if isinstance(error, DatasetError):

@@ -51,7 +51,7 @@ class RobotPart:
         source = dataset = open_dataset(config.dataset, key=key)
         rows = np.arange(source.frames.num_rows)
         if config.episodes is not None:
-            dataset, rows = select(source, _episode_numbers(config.episodes, source))
+            dataset, rows = select(source, episode_numbers(config.episodes, source))
         outcomes = resolve_outcomes(dataset, column=config.outcome_column, assume=config.assume_outcome)
         split = split_episodes(dataset, outcomes, seed=split_seed)
         if not all(split.values()):
@@ -288,8 +288,14 @@ def _common_fps(parts: list[RobotPart]) -> float:
     return next(iter(rates))
 
 
-def _episode_numbers(episodes: str | list[int], dataset: EpisodeDataset) -> list[int]:
-    """Episode indices of a selection: a list, or a text such as "0:100, 150" (the end is not included)."""
+def episode_numbers(
+    episodes: str | list[int], dataset: EpisodeDataset, option: str = "data.episodes"
+) -> list[int]:
+    """Episode indices of a selection: a list, or a text such as "0:100, 150" (the end is not included).
+
+    Raises:
+        ConfigError: a text that is no selection; `option` is what the message calls it.
+    """
     if isinstance(episodes, list):
         return episodes
     chosen: list[int] = []
@@ -301,7 +307,7 @@ def _episode_numbers(episodes: str | list[int], dataset: EpisodeDataset) -> list
             stop = (int(end) if end else last) if colon else first + 1
         except ValueError:
             raise ConfigError(
-                f'data.episodes: {piece.strip()!r} is no selection; write for example "0:100, 150".'
+                f'{option}: {piece.strip()!r} is no selection; write for example "0:100, 150".'
             ) from None
         chosen += range(first, stop)
     return chosen

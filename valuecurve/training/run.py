@@ -52,6 +52,8 @@ def prepare(config: RunConfig, data: RobotData | None = None) -> Prepared:
     set_seed(config.training.seed)
     data = data or RobotData.prepare(config.data)
     model, processor = build_model(config.model, data)
+    if not config.data.use_state:
+        processor.state_statistics = {}  # so that whoever reads the checkpoint leaves the state out as well
     if lora := config.training.lora_settings():
         add_lora(model, lora)
     with PartialState().main_process_first():

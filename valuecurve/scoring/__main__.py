@@ -1,0 +1,8 @@
+"""`accelerate launch -m valuecurve.scoring …`: `valuecurve score` in many processes."""
+
+import typer
+
+from .command import score
+
+if __name__ == "__main__":
+    typer.run(score)

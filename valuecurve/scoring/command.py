@@ -1,0 +1,108 @@
+"""The command `valuecurve score`, which is also `python -m valuecurve.scoring` (for accelerate launch)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def score(
+    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
+    dataset: Annotated[Path, typer.Argument(help="Folder of a LeRobot dataset (v3.0 or v2.1).")],
+    tag: Annotated[str, typer.Option(help="Name of these scores.")],
+    values: Annotated[
+        Path | None, typer.Option(help="Folder of all tags; default: values/ in the dataset's folder.")
+    ] = None,
+    episodes: Annotated[str | None, typer.Option(help='Episodes to score, as "0:100, 150".')] = None,
+    every: Annotated[int, typer.Option(help="Score each k-th frame, interpolate the others.")] = 1,
+    quantiles: Annotated[str | None, typer.Option(help="Also write quantiles, as 0.1,0.5,0.9.")] = None,
+    distribution: Annotated[bool, typer.Option("--distribution", help="Also write all bins.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Frames in one forward pass.")] = 32,
+    part_frames: Annotated[int, typer.Option(help="Frames of a part: what a kill loses at most.")] = 4096,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")] = "auto",
+    horizon: Annotated[int, typer.Option(help="Frames between both of a pair (pairwise checkpoints).")] = 50,
+    cameras: Annotated[
+        str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
+    ] = None,
+    no_state: Annotated[bool, typer.Option("--no-state", help="Leave the state out of the prompts.")] = False,
+    statistics: Annotated[
+        str | None, typer.Option(help="Dataset key of the state statistics to use; default: this dataset's.")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Steps of one value unit, in tasks that the checkpoint does not know."),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace what is there under the tag, labels too.")
+    ] = False,
+) -> None:
+    """Score every frame of a dataset by a checkpoint. Run again after an interruption, it continues."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..episodes import DatasetError, open_dataset
+    from ..training import ConfigError
+    from .checkpoint import load_checkpoint
+    from .job import Settings
+    from .run import score_dataset
+
+    disable_progress_bar()
+    try:
+        settings = Settings(
+            episodes=episodes,
+            every=every,
+            quantiles=_numbers(quantiles) if quantiles else (),
+            distribution=distribution,
+            batch_size=batch_size,
+            part_frames=part_frames,
+            dtype=dtype,
+            horizon=horizon,
+            cameras=tuple(name.strip() for name in cameras.split(",")) if cameras else (),
+            state=not no_state,
+            statistics=statistics,
+            scale=scale,
+        )
+        settings.check()
+        opened = open_dataset(dataset)
+        loaded = load_checkpoint(checkpoint, revision)
+        summary = score_dataset(loaded, opened, tag, values, settings, overwrite, True, threads)
+    except (ConfigError, DatasetError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("interrupted: the same command continues", err=True)
+        raise typer.Exit(130) from None
+    _report(summary)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    from ..training import ConfigError
+
+    try:
+        return tuple(float(piece) for piece in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--quantiles must be numbers, as 0.1,0.5,0.9; got {text!r}") from None
+
+
+def _report(summary) -> None:
+    """What was done, by the main process; exits with 1 when an episode could not be read."""
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:
+        return
+    scores = summary.manifest["scores"]
+    if summary.frames:
+        rate = summary.frames / max(summary.seconds, 1e-6)
+        typer.echo(f"{summary.frames} frames in {summary.seconds:.1f} s ({rate:.0f} frames/s)")
+    else:
+        typer.echo("nothing was left to score")
+    if scores["every"] > 1:
+        typer.echo(f"every {scores['every']}th frame was scored, the others are interpolated")
+    typer.echo(str(summary.folder))
+    for episode, message in summary.failed.items():
+        typer.echo(f"error: episode {episode} was left out: {message}", err=True)
+    if summary.failed:
+        raise typer.Exit(1)
