@@ -20,8 +20,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
-from ..metrics import quantiles
-from .curves import Curve
+from .curves import Curve, quantiles
 from .style import (
     BAND_LEVELS,
     BAND_OPACITY,

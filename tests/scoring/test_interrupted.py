@@ -1,0 +1,96 @@
+"""Killed, continued and shared between processes, scoring ends byte-identical."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+KILLED = Path(__file__).with_name("score_and_be_killed.py")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+OPTIONS = ["--part-frames", "6", "--batch-size", "4", "--distribution"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def command(trained, dataset: Path, values: Path, *more: str) -> list[str]:
+    return [str(trained.folder), str(dataset), "--tag", "t", "--values", str(values), *OPTIONS, *more]
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, env=ENVIRONMENT, check=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(trained, tiny_v30, tmp_path_factory) -> dict[str, bytes]:
+    """What an uninterrupted run in one process with one thread writes."""
+    values = tmp_path_factory.mktemp("whole")
+    call("-m", "valuecurve.scoring", *command(trained, tiny_v30, values, "--threads", "1"))
+    assert len(contents(values)) == 7  # the manifest and six parts
+    return contents(values)
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments_it_ends_byte_identical(trained, tiny_v30, whole, tmp_path):
+    seconds = [random.Random(0).uniform(0.0, 0.6) * (i + 1) / 20 for i in range(20)]
+    random.Random(1).shuffle(seconds)
+    out = call(KILLED, trained.folder, tiny_v30, tmp_path / "values", *seconds).stdout
+    assert int(out.split()[-1]) >= 5, out  # those that came before the end
+    assert contents(tmp_path / "values") == whole
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_and_so_does_one_that_continues_after_two(
+    trained, tiny_v30, whole, tmp_path
+):
+    two = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "valuecurve.scoring"]
+    result = call(*two, *command(trained, tiny_v30, tmp_path / "two"))
+    assert "frames/s" in result.stdout
+    assert contents(tmp_path / "two") == whole
+    process = subprocess.Popen(
+        [sys.executable, *two, *command(trained, tiny_v30, tmp_path / "killed")],
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    scores = tmp_path / "killed" / "t" / "scores"
+    while process.poll() is None and not list(scores.glob("part-*")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    call("-m", "valuecurve.scoring", *command(trained, tiny_v30, tmp_path / "killed"))
+    assert contents(tmp_path / "killed") == whole
+
+
+@pytest.mark.slow
+def test_the_parts_of_a_process_that_hangs_are_waited_for_and_those_of_a_killed_one_taken_over(
+    trained, tiny_v30, whole, tmp_path
+):
+    """Two processes that know nothing of each other share a tag; one is stopped for a while, then killed."""
+    arguments = [sys.executable, "-m", "valuecurve.scoring", *command(trained, tiny_v30, tmp_path)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
+    first = subprocess.Popen(arguments, **quiet)
+    scores = tmp_path / "t" / "scores"
+    while first.poll() is None and not list(scores.glob(".part-*.lock")):
+        time.sleep(0.005)
+    first.send_signal(signal.SIGSTOP)
+    finished = len(list(scores.glob("part-*")))
+    second = subprocess.Popen(arguments, **quiet)
+    if finished < 6:  # the first holds a part that the second must wait for
+        while second.poll() is None and len(list(scores.glob("part-*"))) < 5:
+            time.sleep(0.05)
+    first.kill()
+    first.wait()
+    assert second.wait() == 0
+    assert contents(tmp_path) == whole
