@@ -6,11 +6,13 @@ import matplotlib
 import numpy as np
 import pytest
 from made_up import curve, frames
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from valuecurve.evaluation import Curve, pick_thumbnails, plot_curves, quantiles
 from valuecurve.evaluation.figures import DPI, draw_curves
-from valuecurve.evaluation.style import FAILURE, RC, SUCCESS, clean_text, fit_lines
+from valuecurve.evaluation.style import FAILURE, POSITIVE, RC, SUCCESS, clean_text, fit_lines
 
 LONG = (
     "Pick up the small red cube 🟥 for $5, then \n put it into the second drawer from the top; close it " * 3
@@ -45,6 +47,27 @@ def test_six_curves_make_one_picture_1600_pixels_wide(tmp_path):
         rgb = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
         assert (pixels == rgb).all(axis=2).sum() > 1000
     assert [p.name for p in path.parent.iterdir()] == ["curves.png"]  # no temporary file is left
+
+
+def test_positive_frames_are_a_strip_under_the_values():
+    """Frames 4 to 9 and the last of 24, at 10 frames a second."""
+    positive = np.isin(np.arange(24), [4, 5, 6, 7, 8, 9, 23])
+    with matplotlib.rc_context(RC):
+        figure = draw_curves([curve(positive=positive)])
+        plain = draw_curves([curve()])
+    axes = figure.axes[0]
+    (strip,) = [c for c in axes.collections if isinstance(c, PolyCollection) and same_color(c, POSITIVE)]
+    spans = [path.get_extents() for path in strip.get_paths()]
+    assert [(round(box.x0, 3), round(box.x1, 3)) for box in spans] == [
+        (0.4, 1.0)
+    ]  # the axis ends at frame 23
+    assert all(box.y1 < -1 and box.y0 >= axes.get_ylim()[0] for box in spans)
+    assert "labelled positive" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "labelled positive" not in [text.get_text() for text in plain.legends[0].get_texts()]
+
+
+def same_color(collection, color: str) -> bool:
+    return to_hex(collection.get_facecolor()[0]).lower() == color.lower()
 
 
 @pytest.mark.parametrize("task", ["Open the drawer", LONG, "W" * 200], ids=["short", "long", "one word"])

@@ -23,6 +23,7 @@ class Curve:
         thumbnails: uint8 [n, 3, h, w], small pictures of some frames.
         thumbnail_frames: int [n], their frame indices.
         failure_kind: what went wrong, for the picture only.
+        positive: bool [T], the frames that a label set calls positive, or None.
         v_min, v_max: ends of the value range.
     """
 
@@ -37,6 +38,7 @@ class Curve:
     thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, 3, 1, 1), np.uint8))
     thumbnail_frames: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     failure_kind: str | None = None
+    positive: np.ndarray | None = None
     v_min: float = -1.0
     v_max: float = 0.0
 
@@ -48,6 +50,8 @@ class Curve:
         )
         if self.target is not None:
             self.target = self._per_frame("target", self.target)
+        if self.positive is not None:
+            self.positive = self._per_frame("positive", self.positive).astype(bool)
         if self.probabilities is not None:
             self.probabilities = np.asarray(self.probabilities)
             if self.probabilities.ndim != 2 or len(self.probabilities) != len(self):

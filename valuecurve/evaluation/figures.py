@@ -29,6 +29,7 @@ from .style import (
     HAIRLINE,
     INK,
     MUTED,
+    POSITIVE,
     RC,
     SUCCESS,
     color_of,
@@ -43,6 +44,7 @@ LEFT, RIGHT, GUTTER = 0.50, 0.54, 0.42
 TOP, BOTTOM, ROW_GAP = 0.14, 0.16, 0.26
 TITLE_LINE, SUBTITLE = 0.155, 0.20
 PLOT = 1.12
+POSITIVE_STRIP = 0.07  # height of the strip of positive frames, as a share of the value range
 STRIP_GAP, THUMBNAIL = 0.07, 0.60  # the largest height of a thumbnail
 TICKS = 0.19
 SIZES = {"title": 11.5, "legend": 7.2, "task": 8.0, "outcome": 7.2, "tick": 6.6}  # points
@@ -52,8 +54,9 @@ def plot_curves(curves: Sequence[Curve], path, title: str | None = None) -> Path
     """Draw value curves into one PNG, 1600 pixels wide: successes first, failures below, three a row.
 
     Each panel shows the predicted value over time, the middle 80% of the predicted distribution as a band
-    that is darkest in the middle, the target as a dashed line, and thumbnails under their times; values on
-    the left, and on the right seconds to success: of successes, where the scale is known.
+    that is darkest in the middle, the target as a dashed line, frames that are labelled positive as a strip,
+    and thumbnails under their times; values on the left, and on the right seconds to success: of successes,
+    where the scale is known.
 
     Args:
         curves: any number of episodes, at least one.
@@ -86,7 +89,12 @@ def draw_curves(curves: Sequence[Curve], title: str | None = None) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.0), dpi=DPI)
     FigureCanvasAgg(figure)
     tasks = {id(c): _fit(figure, c.task, panel_width, "task", bold=True, lines=2) for c in curves}
-    header = _Header(figure, title, with_band=any(c.probabilities is not None for c in curves))
+    header = _Header(
+        figure,
+        title,
+        with_band=any(c.probabilities is not None for c in curves),
+        with_labels=any(c.positive is not None for c in curves),
+    )
     heights = [_RowHeights(row, panel_width, max(len(tasks[id(c)]) for c in row)) for row in rows]
     total = TOP + header.height + sum(h.total for h in heights) + ROW_GAP * (len(rows) - 1) + BOTTOM
     figure.set_size_inches(WIDTH, np.ceil(total * DPI) / DPI)
@@ -201,12 +209,14 @@ def draw_target(axes: Axes, curve: Curve, linewidth: float = 0.9) -> None:
                   clip_on=False, zorder=3)  # fmt: skip
     end = curve.times[-1] if len(curve) > 1 else 1 / curve.fps
     pad = 0.02 * (curve.v_max - curve.v_min)
-    axes.set(xlim=(0, end), ylim=(curve.v_min - pad, curve.v_max + pad))
+    room = 0 if curve.positive is None else POSITIVE_STRIP * (curve.v_max - curve.v_min)
+    axes.set(xlim=(0, end), ylim=(curve.v_min - pad - room, curve.v_max + pad))
 
 
 def draw_value(axes: Axes, curve: Curve, linewidth: float = 1.7) -> None:
-    """The band and the value into the same axes; `linewidth` in points."""
+    """The band, the value and the positive spans into the same axes; `linewidth` in points."""
     _draw_band(axes, curve)
+    _draw_positive(axes, curve)
     axes.plot(curve.times, curve.value, color=color_of(curve), linewidth=linewidth,
               solid_capstyle="round", solid_joinstyle="round", clip_on=False, zorder=4)  # fmt: skip
 
@@ -219,6 +229,17 @@ def _draw_band(axes: Axes, curve: Curve) -> None:
     drawn = gaussian_filter1d(drawn, BAND_SMOOTHING * curve.fps, axis=1, mode="nearest")
     for low, high in zip(drawn[::2], drawn[1::2], strict=True):
         axes.fill_between(curve.times, low, high, color=color_of(curve), alpha=BAND_OPACITY, linewidth=0)
+
+
+def _draw_positive(axes: Axes, curve: Curve) -> None:
+    """Frames that are labelled positive, as a strip under the lowest value; each lasts until the next."""
+    if curve.positive is None:
+        return
+    low, high = axes.get_ylim()[0], curve.v_min - 0.25 * POSITIVE_STRIP * (curve.v_max - curve.v_min)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], curve.positive, [False]]).astype(np.int8)))
+    end = axes.get_xlim()[1]
+    spans = [(a, min(b, end) - a) for a, b in edges.reshape(-1, 2) / curve.fps if a < end]
+    axes.broken_barh(spans, (low, high - low), facecolor=POSITIVE, linewidth=0, zorder=2)
 
 
 def _style_values(axes: Axes, curve: Curve, labelled: bool) -> None:
@@ -293,8 +314,8 @@ class _Header:
 
     EXPLANATION = "How close is the robot to success?  0: there now.  −1: farthest away, or a failure."
 
-    def __init__(self, figure: Figure, title: str | None, with_band: bool) -> None:
-        self.figure, self.with_band = figure, with_band
+    def __init__(self, figure: Figure, title: str | None, with_band: bool, with_labels: bool) -> None:
+        self.figure, self.with_band, self.with_labels = figure, with_band, with_labels
         self.lines = _fit(figure, title, WIDTH - LEFT - RIGHT, "title", bold=True) if title else []
         self.height = 0.26 * len(self.lines) + 0.49
 
@@ -320,6 +341,8 @@ class _Header:
         if self.with_band:
             handles.append(Patch(color=INK, alpha=0.2, linewidth=0, label="10–90% of the prediction"))
         handles.append(Line2D([], [], color=MUTED, linewidth=0.9, dashes=(3.2, 2.2), label="true value"))
+        if self.with_labels:
+            handles.append(Patch(color=POSITIVE, linewidth=0, label="labelled positive"))
         return handles
 
 

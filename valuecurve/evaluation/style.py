@@ -1,8 +1,8 @@
 """Colours, type and text fitting that the figures and the videos share.
 
-Success and failure are blue and vermilion of Okabe & Ito's palette, which people with any common colour
-vision tell apart; a sign and a word say the same. The only typeface is DejaVu Sans, which comes with
-matplotlib, so that pictures look alike on every machine.
+Success, failure and positive labels are blue, vermilion and green of Okabe & Ito's palette, which people
+with any common colour vision tell apart; a sign, a word or a place say the same. The only typeface is DejaVu
+Sans, which comes with matplotlib, so that pictures look alike on every machine.
 """
 
 from bisect import bisect_right
@@ -18,6 +18,7 @@ from .curves import Curve
 
 SUCCESS = "#0072B2"
 FAILURE = "#D55E00"
+POSITIVE = "#009E73"
 INK = "#1b1f24"  # text
 MUTED = "#656d76"  # ticks, second lines, targets
 HAIRLINE = "#d8dee4"  # grid, frames

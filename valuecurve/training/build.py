@@ -127,7 +127,7 @@ def _check_folder(key: str, place: str | None, wanted: str = "config.json") -> N
         raise ConfigError(f"{key}: the folder {place} is no checkpoint, it has no {wanted}.")
     if not folder.is_dir() and (folder.is_absolute() or folder.exists() or len(folder.parts) != 2):
         raise ConfigError(
-            f"{key}: there is no folder {place}. Name one with a checkpoint, or a model of the Hub: owner/name."
+            f"{key}: there is no folder {place}. Name a checkpoint's, or a model of the Hub (owner/name)."
         )
 
 
