@@ -46,10 +46,13 @@ format: $(INSTALLED) ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff check --fix .
 
 .PHONY: interop
-interop: $(INSTALLED) $(LEROBOT)/.installed ## LeRobot itself reads our sample dataset, and the same frames come out
+interop: $(INSTALLED) $(LEROBOT)/.installed ## LeRobot itself reads our sample dataset and our exports, and runs our policy step
 	@mkdir -p outputs/interop
 	$(BIN)/python tests/interop/dump_frames.py $(DATASET) outputs/interop/frames.npz
 	HF_HUB_OFFLINE=1 $(LEROBOT)/bin/python tests/interop/check_lerobot.py $(DATASET) outputs/interop/frames.npz
+	$(BIN)/python tests/interop/make_exports.py $(DATASET) outputs/interop/exports
+	HF_HUB_OFFLINE=1 $(LEROBOT)/bin/python tests/interop/check_exports.py outputs/interop/exports
+	HF_HUB_OFFLINE=1 PYTHONPATH=. $(LEROBOT)/bin/python tests/interop/check_policy_step.py outputs/interop/exports
 
 # Python >= 3.12; about 5.5 GB on Linux, as pip's usual torch brings its CUDA libraries.
 $(LEROBOT)/.installed: tests/interop/requirements.txt

@@ -21,7 +21,18 @@ HUB_FILES = ["configuration_value", "modeling_value", "processing_value"]
 PURE_ROOMS = ["returns", "metrics", "advantages"]
 # Left to right (a room imports only rooms to its left; the pure ones import nothing of the package,
 # except that the metrics share the support of the returns).
-ROOMS = [*HUB_FILES, *PURE_ROOMS, "episodes", "training", "scoring", "labels", "evaluation", "hub", "cli"]
+ROOMS = [
+    *HUB_FILES,
+    *PURE_ROOMS,
+    "policy_step",
+    "episodes",
+    "training",
+    "scoring",
+    "labels",
+    "evaluation",
+    "hub",
+]
+ROOMS += ["commands", "cli"]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -107,7 +118,15 @@ def test_nothing_imports_torchvision_or_lerobot():
     pattern = re.compile(r"^\s*(?:import|from) (?:torchvision|lerobot)\b", re.MULTILINE)
     folders = [PACKAGE, ROOT / "trainer", ROOT / "examples"]
     files = [path for folder in folders for path in folder.rglob("*.py")]
+    files.remove(PACKAGE / "policy_step.py")  # a plugin of LeRobot, imported by nothing else
     assert [str(path) for path in files if pattern.search(path.read_text())] == []
+
+
+def test_the_step_for_lerobot_needs_no_more_of_the_package_than_the_indicator_text():
+    source = (PACKAGE / "policy_step.py").read_text()
+    modules = set(re.findall(r"^(?:from|import) ([\w.]+)", source, re.MULTILINE))
+    third = {"numpy", "pyarrow.parquet", "torch", "lerobot.processor"}
+    assert modules - set(sys.stdlib_module_names) == third | {"valuecurve.advantages"}
 
 
 def test_no_file_beside_the_launcher_is_named_like_a_library():

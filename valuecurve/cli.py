@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from valuecurve import __version__
+from valuecurve.commands.export import export
 from valuecurve.episodes.inspection import inspect_dataset, print_report
 from valuecurve.scoring.command import score
 
@@ -124,6 +125,7 @@ def parameters(
 
 
 app.command()(score)
+app.command()(export)
 
 if __name__ == "__main__":
     app()

@@ -1,0 +1,53 @@
+"""`valuecurve export`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NEXT = {  # what to do with an export, by format
+    "lerobot": "train on it with lerobot-train --dataset.root {folder}; at inference, give the positive task",
+    "kai0": "train kai0's AWBC on it: repo_id={folder}, prompt_from_task=True",
+    "rabc": "lerobot-train --dataset.root {folder} --sample_weighting.type rabc",
+    "evo-rl": "lerobot-train (Evo-RL) --dataset.root {folder} --acp.enable=true "
+    "--acp.indicator_field=complementary_info.acp_indicator_{tag}",
+    "opentau": 'OpenTau reads the threshold from the policy\'s configuration: "advantage": "use", '
+    '"advantage_threshold": 0',
+    "parquet": 'datasets.load_dataset("{folder}")',
+}
+
+
+def export(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a labelled LeRobot dataset (v3.0 or v2.1).")],
+    tag: Annotated[str, typer.Option(help="Tag of its labels.")],
+    format: Annotated[str, typer.Option(help="lerobot, kai0, rabc, evo-rl, opentau or parquet.")],
+    output: Annotated[Path, typer.Option(help="Folder to make.")],
+    values: Annotated[Path | None, typer.Option(help="Folder of the sidecars; DATASET/values.")] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(help="Text of a labelled task, with {task} and {indicator}, or: default, kai0."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an export that is there already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Write the labels of a dataset in somebody's format, as a new dataset; videos are hard-linked."""
+    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.labels.exports import export_labels
+
+    try:
+        made = export_labels(
+            open_dataset(dataset), tag, format, output, values=values, template=template, overwrite=overwrite
+        )
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        typer.echo(json.dumps({**asdict(made), "folder": str(made.folder)}, indent=2, ensure_ascii=False))
+        return
+    share = made.positive / made.frames
+    typer.echo(f"{made.frames} frames of {made.episodes} episodes, {share:.1%} positive: {made.folder}")
+    if made.linked or made.copied:
+        typer.echo(f"{made.linked} files hard-linked, {made.copied / 1e6:.1f} MB of videos and images copied")
+    typer.echo(NEXT[format].replace("{folder}", str(made.folder)).replace("{tag}", tag))
