@@ -122,26 +122,29 @@ class _Count:
 
 def _begin(folder: Path, job: Job, overwrite: bool) -> None:
     """Make the manifest, or see that what is there is of the same run; parts that are damaged are removed."""
+    if not overwrite:
+        _check_same(folder, _read(folder), job)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             if overwrite:
                 _remove_scores(folder, labels=True)
-            manifest = read_manifest(folder) if (folder / "manifest.json").is_file() else {}
-            if manifest:
-                check_dataset(folder, manifest, job.dataset)
+            manifest = _read(folder)
             if not manifest.get("scores"):
                 _remove_scores(folder)
                 write_manifest(folder, manifest | job.manifest())
                 return
-            _check_same(folder, manifest["scores"], job)
             failed = {int(episode) for episode in manifest["scores"]["failed_episodes"]}
             for part in job.parts:  # the files of a failed episode may have been copied anew
                 if failed.intersection(part.episodes) or not _is_sound(folder, part):
                     part_path(folder, part.number).unlink(missing_ok=True)
             if not all(is_finished(folder, part) for part in job.parts):
-                unfinished = job.manifest()["scores"]
-                write_manifest(folder, manifest | {"scores": unfinished})
+                write_manifest(folder, manifest | {"scores": job.manifest()["scores"]})
+
+
+def _read(folder: Path) -> dict:
+    """The manifest, or an empty one."""
+    return read_manifest(folder) if (folder / "manifest.json").is_file() else {}
 
 
 def _remove_scores(folder: Path, labels: bool = False) -> None:
@@ -152,9 +155,13 @@ def _remove_scores(folder: Path, labels: bool = False) -> None:
         (folder / "manifest.json").unlink(missing_ok=True)
 
 
-def _check_same(folder: Path, seen: dict, job: Job) -> None:
-    """Raises DatasetError when what is there was made by another checkpoint or with other settings."""
-    wanted = job.manifest()["scores"]
+def _check_same(folder: Path, manifest: dict, job: Job) -> None:
+    """Raises DatasetError when what is there is of other data, another checkpoint or other settings."""
+    if manifest:
+        check_dataset(folder, manifest, job.dataset)
+    seen, wanted = manifest.get("scores"), job.manifest()["scores"]
+    if not seen:
+        return
     names = [name for name in {**seen, **wanted} if name not in ("failed_episodes", "complete")]
     differences = [
         f"{name} {_short(seen.get(name))}, now {_short(wanted.get(name))}"
