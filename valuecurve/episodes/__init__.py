@@ -9,6 +9,8 @@ from valuecurve.episodes.frame_store import FrameStore as FrameStore
 from valuecurve.episodes.frame_store import build_frame_store as build_frame_store
 from valuecurve.episodes.layout import Camera as Camera
 from valuecurve.episodes.layout import DatasetError as DatasetError
+from valuecurve.episodes.outcome_file import read_outcome_csv as read_outcome_csv
+from valuecurve.episodes.outcome_file import write_outcomes as write_outcomes
 from valuecurve.episodes.outcomes import Outcomes as Outcomes
 from valuecurve.episodes.outcomes import resolve_outcomes as resolve_outcomes
 from valuecurve.episodes.resampling import resample as resample

@@ -19,13 +19,19 @@ from valuecurve.episodes.video import probe
 from valuecurve.returns import dataset_targets, task_scales
 
 
-def inspect_dataset(path: str | Path, column: str | None = None, assume: str | None = None) -> dict:
+def inspect_dataset(
+    path: str | Path,
+    column: str | None = None,
+    assume: str | None = None,
+    values: str | Path | None = None,
+) -> dict:
     """Everything `valuecurve inspect` shows, ready for JSON; problems are under "errors" and "warnings".
 
     Args:
         path: dataset folder.
         column: outcome column, see `resolve_outcomes`.
         assume: "success" or "failure", see `resolve_outcomes`.
+        values: folder of sidecars, see `resolve_outcomes`.
     """
     try:
         dataset = read_dataset(path)
@@ -37,7 +43,8 @@ def inspect_dataset(path: str | Path, column: str | None = None, assume: str | N
     if same and np.array_equal(np.repeat(dataset.episode_ids, dataset.lengths), dataset.episode_index):
         warnings = find_warnings(dataset)
         try:
-            outcomes = resolve_outcomes(dataset, column, assume)
+            outcomes = resolve_outcomes(dataset, column, assume, values)
+            warnings += outcomes.warnings
             report |= _outcome_part(dataset, outcomes)
             if not any("task_index" in error for error in errors):
                 report |= _training_part(dataset, outcomes)

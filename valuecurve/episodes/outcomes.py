@@ -1,49 +1,68 @@
 """Outcomes: which episodes succeeded, and where that was read.
 
-First that exists: the column the user named; per frame `next.success` (any true), `is_success`; per episode
-`success`, `episode_success`; the sign of the last `next.reward` / `reward`. Nothing becomes a success or a
-failure silently: unknown words, empty cells and NaN are errors that name the episodes.
+First that exists: the column the user named; the sidecar `values/outcomes.parquet` (outcome_file.py); per
+frame `next.success` (any true), `is_success`; per episode `success`, `episode_success`; the sign of the last
+`next.reward` / `reward`. Nothing becomes a success or a failure silently: unknown words, empty cells and NaN
+are errors that name the episodes, and what looks odd is told in `warnings`.
 """
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
+from valuecurve.episodes.outcome_file import (
+    FAILURE_WORDS,
+    SUCCESS_WORDS,
+    outcome_file,
+    read_outcomes,
+)
 
 FRAME_COLUMNS = ("next.success", "is_success")
 EPISODE_COLUMNS = ("success", "episode_success")
 REWARD_COLUMNS = ("next.reward", "reward")
-SUCCESS_WORDS = frozenset({"success", "successful", "succeeded", "true", "yes", "1", "1.0"})
-FAILURE_WORDS = frozenset({"failure", "fail", "failed", "unsuccessful", "false", "no", "0", "0.0"})
+NAME_IT = "--outcome-column; training: --data.outcome_column"
 
 
 @dataclass
 class Outcomes:
-    """`success` is bool [E] in the order of `dataset.episodes`; `source` says where it was read."""
+    """`success` is bool [E] in the order of `dataset.episodes`; `source` says where it was read.
+
+    `warnings` say why these may not be the outcomes that were meant: all are equal; dense rewards.
+    """
 
     success: np.ndarray
     source: str
+    warnings: list[str] = field(default_factory=list)
 
 
 def resolve_outcomes(
-    dataset: EpisodeDataset, column: str | None = None, assume: str | None = None
+    dataset: EpisodeDataset,
+    column: str | None = None,
+    assume: str | None = None,
+    values: str | Path | None = None,
 ) -> Outcomes:
     """Outcome of every episode.
 
     Args:
         dataset: an open dataset.
-        column: a column of the frames or of the episodes to read instead of the usual ones.
+        column: a column of the frames or of the episodes to read instead of anything else.
         assume: "success" or "failure": what to take for episodes that have no outcome.
+        values: the folder of sidecars, where `outcomes.parquet` may lie; DATASET/values when None.
 
     Raises:
         DatasetError: no outcome column, or cells that are empty, NaN or no outcome; names the episodes.
     """
     if assume not in (None, "success", "failure"):
         raise DatasetError(f"assume must be 'success' or 'failure', got {assume!r}")
+    if column is None and (beside := read_outcomes(dataset, values)) is not None:
+        where = outcome_file(dataset, values)
+        source = f"{where.parent.name}/{where.name}"
+        return Outcomes(beside, source, _all_equal(dataset, beside, source))
     found = _source(dataset, column)
     if found is None:
         if assume is None:
@@ -56,7 +75,38 @@ def resolve_outcomes(
         outcome, source = _last_reward(dataset, name), f"{name} (last frame > 0)"
     else:
         outcome, source = _any_true(dataset, name), f"{name} (any frame)"
-    return _complete(dataset, outcome, source, name, assume)
+    outcomes = _complete(dataset, outcome, source, name, assume)
+    unnamed_reward = column is None and name in REWARD_COLUMNS
+    dense = _dense(dataset, name, source) if unnamed_reward else []
+    outcomes.warnings = dense or _all_equal(dataset, outcomes.success, source)
+    return outcomes
+
+
+def _all_equal(dataset: EpisodeDataset, success: np.ndarray, source: str) -> list[str]:
+    """A warning where nothing can be learnt about failing, or about succeeding."""
+    if len(success) < 2 or success.any() != success.all():
+        return []
+    what = "successes" if success.all() else "failures"
+    return [
+        f"{dataset.root}: all {len(success)} episodes are {what}, read from {source}. If they are not, name "
+        f"the column that tells them apart ({NAME_IT}), or give outcomes of your own: valuecurve "
+        "relabel-outcomes"
+    ]
+
+
+def _dense(dataset: EpisodeDataset, name: str, source: str) -> list[str]:
+    """A warning where the rewards before the last frames vary: their sign there may not be the outcome."""
+    rewards = dataset.frames[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    before = np.delete(rewards, dataset.starts + dataset.lengths - 1)
+    if len(before) == 0 or not np.nanmin(before) < np.nanmax(before):
+        return []
+    good = int((rewards[dataset.starts + dataset.lengths - 1] > 0).sum())
+    return [
+        f"{dataset.root}: outcomes are read from {source}, but {name} is a dense reward: before the last "
+        f"frames it varies from {np.nanmin(before):g} to {np.nanmax(before):g}. So {good} of "
+        f"{len(dataset.lengths)} episodes count as successes. Name the outcome column ({NAME_IT}), or give "
+        "outcomes of your own: valuecurve relabel-outcomes"
+    ]
 
 
 def _source(dataset: EpisodeDataset, column: str | None) -> tuple[str, bool] | None:
@@ -152,8 +202,9 @@ def _no_outcome(dataset: EpisodeDataset) -> DatasetError:
     everything = np.ones(len(dataset.episode_ids), bool)
     return DatasetError(
         f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name "
-        "the column that holds it (inspect: --outcome-column, training: --data.outcome_column), or state "
-        "what to assume (inspect: --assume-outcome success, training: --data.assume_outcome success)"
+        f"the column that holds it ({NAME_IT}), give outcomes of your own "
+        "(valuecurve relabel-outcomes), or state what to assume (--assume-outcome success; training: "
+        "--data.assume_outcome success)"
     )
 
 

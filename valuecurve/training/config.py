@@ -41,6 +41,9 @@ class PartConfig:
     assume_outcome: str | None = field(
         default=None, metadata={"help": "'success' or 'failure' for all episodes."}
     )
+    values: str | None = field(
+        default=None, metadata={"help": "Folder of sidecars (outcomes); default: DATASET/values."}
+    )
     reward_column: str | None = field(
         default=None, metadata={"help": "Column of dense rewards, in steps; default: -1 a step."}
     )

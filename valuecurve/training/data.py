@@ -5,6 +5,7 @@ them into one batch of the model, with images as uint8 from the frame stores and
 beforehand.
 """
 
+import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..episodes import (
 from ..processing_value import TokenRows, ValueProcessor
 from .config import ConfigError, DataConfig, PartConfig
 
+logger = logging.getLogger(__name__)
 WRIST_WORDS = ("wrist", "hand", "gripper")  # in the names of cameras that move with the gripper
 
 
@@ -52,7 +54,11 @@ class RobotPart:
         rows = np.arange(source.frames.num_rows)
         if config.episodes is not None:
             dataset, rows = select(source, episode_numbers(config.episodes, source))
-        outcomes = resolve_outcomes(dataset, column=config.outcome_column, assume=config.assume_outcome)
+        outcomes = resolve_outcomes(
+            dataset, column=config.outcome_column, assume=config.assume_outcome, values=config.values
+        )
+        for warning in outcomes.warnings:
+            logger.warning("%s", warning)
         split = split_episodes(dataset, outcomes, seed=split_seed)
         if not all(split.values()):
             raise DatasetError(

@@ -1,0 +1,40 @@
+"""`valuecurve relabel-outcomes`: outcomes for a dataset that has none, as a sidecar."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def relabel_outcomes(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a LeRobot dataset (v3.0 or v2.1).")],
+    csv: Annotated[
+        Path, typer.Option(help="CSV file with the columns episode_index and success, a line an episode.")
+    ],
+    values: Annotated[Path | None, typer.Option(help="Folder of sidecars instead of DATASET/values.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check the file; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Give every episode an outcome from a CSV file. Inspecting, training and labelling honour it."""
+    from valuecurve.episodes import DatasetError, open_dataset, read_outcome_csv, write_outcomes
+
+    try:
+        opened = open_dataset(dataset)
+        success = read_outcome_csv(opened, csv)
+        path = None if dry_run else write_outcomes(opened, success, values)
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    good = int(success.sum())
+    if as_json:
+        found = {"episodes": len(success), "successes": good, "failures": len(success) - good}
+        typer.echo(json.dumps({**found, "written": None if path is None else str(path)}, indent=2))
+        return
+    typer.echo(f"{len(success)} episodes: {good} successes, {len(success) - good} failures")
+    if path is None:
+        typer.echo("nothing was written (--dry-run)")
+        return
+    typer.echo(f"outcomes: {path}")
+    if values is not None:
+        typer.echo(f"other commands find them with --values {values} (training: --data.values {values})")
