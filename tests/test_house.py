@@ -31,8 +31,9 @@ ROOMS = [
     "labels",
     "evaluation",
     "hub",
+    "commands",
+    "cli",
 ]
-ROOMS += ["commands", "cli"]
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -9,6 +9,8 @@ from rich.console import Console
 
 from valuecurve import __version__
 from valuecurve.commands.export import export
+from valuecurve.commands.label import label
+from valuecurve.commands.relabel_outcomes import relabel_outcomes
 from valuecurve.episodes.inspection import inspect_dataset, print_report
 from valuecurve.scoring.command import score
 
@@ -39,10 +41,13 @@ def inspect(
     assume_outcome: Annotated[
         str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
     ] = None,
+    values: Annotated[
+        Path | None, typer.Option(help="Folder of sidecars (outcomes) instead of DATASET/values.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Show what a dataset holds, what will be trained on, and every problem. Exits with 1 on errors."""
-    report = inspect_dataset(dataset, outcome_column, assume_outcome)
+    report = inspect_dataset(dataset, outcome_column, assume_outcome, values)
     if as_json:
         typer.echo(json.dumps(report, indent=2, ensure_ascii=False))
     else:
@@ -125,7 +130,9 @@ def parameters(
 
 
 app.command()(score)
+app.command()(label)
 app.command()(export)
+app.command()(relabel_outcomes)
 
 if __name__ == "__main__":
     app()

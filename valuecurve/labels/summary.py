@@ -1,0 +1,115 @@
+"""What a labelling looks like, per task and stage: for people, and with --json for programs."""
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from valuecurve.episodes.inspection import one_line
+from valuecurve.labels.making import Labelling, parts_of
+
+QUANTILES = {"5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
+
+
+def summarise(labelling: Labelling) -> dict:
+    """Per task (and stage): distribution of advantages, threshold, shares of positives; ready for JSON.
+
+    Shares are of frames; None where there is no such frame (or no outcome is known).
+    """
+    table, view = labelling.table, labelling.dataset
+    a_t, positive = table["advantage"].to_numpy(), table["positive"].to_numpy()
+    success = None
+    if labelling.outcomes is not None:
+        success = np.repeat(labelling.outcomes.success, view.lengths)
+    rows = []
+    for part in parts_of(labelling):
+        stage = {} if part.stage is None else {"stage": part.stage}
+        shares = _shares(a_t, positive, success, part.rows)
+        rows.append({"task": part.task, **stage, "threshold": part.threshold, **shares})
+    return {
+        "settings": labelling.settings,
+        "frames": len(a_t),
+        "episodes": len(view.lengths),
+        "interventions": int(table["intervention"].to_numpy().sum()),
+        "tasks": rows,
+        "all": _shares(a_t, positive, success, np.arange(len(a_t))),
+    }
+
+
+def _shares(a_t: np.ndarray, positive: np.ndarray, success: np.ndarray | None, rows: np.ndarray) -> dict:
+    part, positive = a_t[rows].astype(np.float64), positive[rows]
+    levels = np.quantile(part, list(QUANTILES.values()))
+    good = None if success is None else success[rows]
+    return {
+        "frames": len(rows),
+        "advantage": {
+            "min": float(part.min()),
+            **dict(zip(QUANTILES, levels.tolist(), strict=True)),
+            "max": float(part.max()),
+            "mean": float(part.mean()),
+            "std": float(part.std()),
+        },
+        "positive": float(positive.mean()),
+        "positive_in_successes": None if good is None else _mean(positive[good]),
+        "positive_in_failures": None if good is None else _mean(positive[~good]),
+    }
+
+
+def _mean(flags: np.ndarray) -> float | None:
+    return float(flags.mean()) if len(flags) else None
+
+
+# -- for people --------------------------------------------------------------------------------------------
+
+
+def print_summary(summary: dict, console: Console) -> None:
+    """Show a summary. The console should not interpret markup: task texts are shown as they are."""
+    settings, rows = summary["settings"], summary["tasks"]
+    for line in _how(summary):
+        console.print(line, soft_wrap=True)
+    staged = any("stage" in row for row in rows)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", max_width=44)
+    if staged:
+        table.add_column("stage", justify="right")
+    for name in ("frames", "5%", "25%", "median", "75%", "95%", "threshold"):
+        table.add_column(name, justify="right")
+    for name in ("positive", "in successes", "in failures"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        stage = [str(row["stage"])] if staged else []
+        table.add_row(one_line(row["task"]), *stage, *_cells(row, f"{row['threshold']:+.4f}"))
+    if len(rows) > 1:
+        table.add_row("all", *([""] if staged else []), *_cells(summary["all"], ""))
+    console.print()
+    console.print(table)
+    if settings["slices"]:
+        console.print(
+            f"\nslices: 0 (lowest advantages) … {settings['slices'] - 1}, of equal size in each group",
+            soft_wrap=True,
+        )
+
+
+def _how(summary: dict) -> list[str]:
+    settings = summary["settings"]
+    horizon = f" over {settings['horizon']} frames" if settings["horizon"] else ""
+    mode = {"n_step": "n-step", "full": "full-episode", "progress": "progress"}[settings["mode"]]
+    source = f" of {settings['progress']}" if settings["mode"] == "progress" else ""
+    scope = {"task": "per task", "global": "over all tasks"}[settings["scope"]]
+    stages = f" and per stage ({settings['stages']})" if settings["stages"] else ""
+    outcomes = settings["outcomes"] or "none found"
+    lines = [
+        f"{summary['frames']:,} frames of {summary['episodes']:,} episodes; outcomes: {outcomes}",
+        f"{mode} advantages{source}{horizon}, in value units; the highest "
+        f"{settings['positive_fraction']:.0%} are positive, {scope}{stages}",
+    ]
+    if settings["interventions"]:
+        lines.append(f"{summary['interventions']:,} frames of interventions are positive")
+    if settings["all_positive"]:
+        lines.append("all frames are positive (--all-positive)")
+    return lines
+
+
+def _cells(row: dict, threshold: str) -> list[str]:
+    levels = [f"{row['advantage'][name]:+.3f}" for name in QUANTILES]
+    shares = [row[name] for name in ("positive", "positive_in_successes", "positive_in_failures")]
+    return [f"{row['frames']:,}", *levels, threshold, *("–" if s is None else f"{s:.1%}" for s in shares)]
