@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+LEROBOT = "lerobot-train --dataset.repo_id=local/labelled --dataset.root={folder}"
 NEXT = {  # what to do with an export, by format
-    "lerobot": "train on it with lerobot-train --dataset.root {folder}; at inference, give the positive task",
+    "lerobot": f"{LEROBOT} …; at inference, give the task with the positive indicator",
     "kai0": "train kai0's AWBC on it: repo_id={folder}, prompt_from_task=True",
-    "rabc": "lerobot-train --dataset.root {folder} --sample_weighting.type rabc",
-    "evo-rl": "lerobot-train (Evo-RL) --dataset.root {folder} --acp.enable=true "
-    "--acp.indicator_field=complementary_info.acp_indicator_{tag}",
-    "opentau": 'OpenTau reads the threshold from the policy\'s configuration: "advantage": "use", '
-    '"advantage_threshold": 0',
+    "rabc": f"{LEROBOT} --sample_weighting.type=rabc …",
+    "evo-rl": f"Evo-RL's {LEROBOT} --acp.enable=true "
+    "--acp.indicator_field=complementary_info.acp_indicator_{tag} …",
+    "opentau": 'OpenTau, in the configuration of the policy: "advantage": "use", "advantage_threshold": 0',
     "parquet": 'datasets.load_dataset("{folder}")',
 }
 
@@ -48,6 +48,10 @@ def export(
         return
     share = made.positive / made.frames
     typer.echo(f"{made.frames} frames of {made.episodes} episodes, {share:.1%} positive: {made.folder}")
-    if made.linked or made.copied:
-        typer.echo(f"{made.linked} files hard-linked, {made.copied / 1e6:.1f} MB of videos and images copied")
+    if made.linked:
+        typer.echo(f"{made.linked} files hard-linked")
+    if made.copied:
+        typer.echo(
+            f"{made.copied / 1e6:.2f} MB of videos and images copied: {made.folder} is on another disk"
+        )
     typer.echo(NEXT[format].replace("{folder}", str(made.folder)).replace("{tag}", tag))

@@ -23,6 +23,7 @@ MARK = "meta/valuecurve.json"  # every export has it: what it was made from; --o
 NO_LINKS = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 BLOCK = 1 << 24  # bytes copied between two steps of the progress bar
+MUCH = 1 << 26  # bytes from which on copying shows one
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _copy(files: list[Taken], console: Console) -> int:
     """Copy large files with a progress bar; returns the number of bytes."""
     total = sum(file.source.stat().st_size for file in files)
     columns = (TextColumn("copying videos"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not files) as progress:
+    with Progress(*columns, console=console, transient=True, disable=total < MUCH) as progress:
         task = progress.add_task("copy", total=total)
         for file in files:
             with file.source.open("rb") as reader, file.target.open("wb") as writer:
@@ -176,4 +177,4 @@ def _unwritable(output: Path, error: OSError) -> DatasetError:
     if error.errno in NO_ROOM:
         return DatasetError(f"{output} cannot be written: {reason}. Make room, or choose another disk")
     where = f" ({error.filename})" if error.filename else ""
-    return DatasetError(f"{output} cannot be written: {reason}{where}; choose another folder")
+    return DatasetError(f"{output} cannot be made: {reason}{where}; choose another folder")
