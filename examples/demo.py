@@ -1,8 +1,10 @@
-"""The main job on the shipped sample: train value-tiny, evaluate it on held-out episodes, look at it.
+"""The main job on the shipped sample: train value-tiny, evaluate it on held-out episodes, score and label the
+whole dataset, export it for policy training, and look at it.
 
     make demo        or        python examples/demo.py [--output outputs/demo] [--any.key value]
 
-Writes `model/` (loadable by `AutoModel`), `test_metrics.json`, `curves.png` and one video per shown episode.
+Writes `model/` (loadable by `AutoModel`), `test_metrics.json`, scores and labels (`values/demo/`), the
+labelled dataset (`labelled/`), `curves.png` and one video per shown episode.
 """
 
 import argparse
@@ -29,11 +31,22 @@ from valuecurve.evaluation import (
     write_json,
     write_overlay,
 )
+from valuecurve.evaluation.label_figure import panels_of, plot_labels
+from valuecurve.labels.exports import export_labels
+from valuecurve.labels.label_set import LabelSet, write_labels
+from valuecurve.labels.making import make_labels
+from valuecurve.labels.settings import LabelSettings
+from valuecurve.labels.summary import print_summary, summarise
 from valuecurve.metrics import value_metrics
-from valuecurve.scoring import predict, shuffled_between_episodes
+from valuecurve.scoring import predict, read_scores, shuffled_between_episodes
+from valuecurve.scoring.checkpoint import load_checkpoint
+from valuecurve.scoring.run import score_dataset
 from valuecurve.training import ConfigError, RobotData, Run, load_config, prepare, train
 
 SHOWN = 3  # episodes of each outcome in the picture and as videos
+TAG = "demo"
+LABELS = LabelSettings(horizon_seconds=1.0, positive_fraction=0.3)
+ABOUT = "n-step advantages, one second ahead, in value units; the highest 30% of each task are positive"
 
 
 class Clock:
@@ -108,13 +121,42 @@ def choose_episodes(data: RobotData, count: int) -> list[int]:
     return chosen
 
 
+def label(data: RobotData, output: Path, console: Console) -> LabelSet:
+    """Labels from the scores under `output/values`, their table and picture, and the labelled dataset.
+
+    The same by hand: `valuecurve label` and `valuecurve export`, with `--values`.
+    """
+    values = output / "values"
+    made = make_labels(data.dataset, read_scores(data.dataset, TAG, values), LABELS)
+    labels = write_labels(data.dataset, TAG, made.table, made.settings, values)
+    print_summary(summarise(made), console)
+    plot_labels(panels_of(made), labels.folder / "labels.png", f"Advantages of {data.dataset.key}", ABOUT)
+    test = np.isin(labels.rows, data.rows("test"))
+    share = {
+        outcome: labels.positive[test & (data.success[labels.rows] == outcome)].mean()
+        for outcome in (True, False)
+    }
+    console.print(
+        f"\nof the test episodes, which the model has never seen: {share[True]:.0%} of the frames of "
+        f"successes are positive, {share[False]:.0%} of those of failures",
+        soft_wrap=True,
+    )
+    export_labels(data.dataset, TAG, "lerobot", output / "labelled", values=values, overwrite=True)
+    return labels
+
+
 def in_turn(lists: list[list[int]]) -> list[int]:
     """The first of each list, then the second of each, and so on."""
     return [item for turn in zip_longest(*lists) for item in turn if item is not None]
 
 
 def make_curve(
-    run: Run, position: int, rows: np.ndarray, probabilities: np.ndarray, frames: np.ndarray
+    run: Run,
+    position: int,
+    rows: np.ndarray,
+    probabilities: np.ndarray,
+    frames: np.ndarray,
+    labels: LabelSet,
 ) -> Curve:
     """The curve of one test episode; `frames` uint8 [T, 3, H, W] are shown under its axis."""
     data, dataset = run.data, run.data.dataset
@@ -139,10 +181,11 @@ def make_curve(
         thumbnails=thumbnails,
         thumbnail_frames=at,
         failure_kind=kind or None,
+        positive=labels.positive[np.searchsorted(labels.rows, rows[mine])],
     )
 
 
-def show(run: Run, rows: np.ndarray, probabilities: np.ndarray, output: Path) -> list[Path]:
+def show(run: Run, rows: np.ndarray, probabilities: np.ndarray, labels: LabelSet, output: Path) -> list[Path]:
     """The picture and the videos of a few test episodes; their paths."""
     dataset = run.data.dataset
     curves, paths = [], []
@@ -154,7 +197,7 @@ def show(run: Run, rows: np.ndarray, probabilities: np.ndarray, output: Path) ->
             )
             for key in run.data.cameras
         }
-        curve = make_curve(run, position, rows, probabilities, next(iter(frames.values())))
+        curve = make_curve(run, position, rows, probabilities, next(iter(frames.values())), labels)
         curves.append(curve)
         paths.append(write_overlay(curve, frames, output / f"episode_{episode:03d}.mp4"))
     return [plot_curves(curves, output / "curves.png"), *paths]
@@ -174,22 +217,28 @@ def main(argv: list[str] | None = None) -> None:
     config = load_config(options.config, [*overrides, "--training.output_dir", str(output)])
     for old in [*output.glob("checkpoint-*"), *output.glob("episode_*.mp4")]:  # of an earlier demo
         shutil.rmtree(old) if old.is_dir() else old.unlink()
-    with clock.phase("frame_store", "1/4  Decode every frame once, into the frame store"):
+    with clock.phase("frame_store", "1/6  Decode every frame once, into the frame store"):
         prepared = prepare(config)
-    with clock.phase("train", "2/4  Train"):
+    with clock.phase("train", "2/6  Train"):
         run = train(config, prepared=prepared)
-    with clock.phase("evaluate", "3/4  Evaluate on the test episodes"):
+    with clock.phase("evaluate", "3/6  Evaluate on the test episodes"):
         model = AutoModel.from_pretrained(output / "model")
         rows = run.data.rows("test")
         metrics, probabilities = evaluate(run, model, rows)
-    with clock.phase("pictures", "4/4  Draw curves and videos"):
-        paths = show(run, rows, probabilities, output)
+    with clock.phase("score", "4/6  Score every frame of the dataset"):
+        checkpoint = load_checkpoint(str(output / "model"))
+        score_dataset(checkpoint, run.data.dataset, TAG, output / "values", overwrite=True, progress=True)
+    with clock.phase("label", "5/6  Label and export it"):
+        labels = label(run.data, output, console)
+    with clock.phase("pictures", "6/6  Draw curves and videos"):
+        paths = show(run, rows, probabilities, labels, output)
     write_json(output / "test_metrics.json", metrics | {"seconds": clock.seconds})
     console.print(table(metrics, title=f"{len(run.data.split['test'])} test episodes, {len(rows)} frames"))
     console.print(
         "Higher is better for explained variance, AUROC and order; lower for NLL and MAE.", style="dim"
     )
-    for path in (output / "model", output / "test_metrics.json", *paths):
+    made = ("model", "test_metrics.json", f"values/{TAG}", "labelled")
+    for path in (*(output / name for name in made), *paths):
         console.print(f"  {path}")
     spent = ", ".join(f"{name.replace('_', ' ')} {seconds:g} s" for name, seconds in clock.seconds.items())
     console.print(f"time: {spent}", highlight=False)

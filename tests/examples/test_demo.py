@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from programs import load_program
 from tiny_models import write_recipe
 from transformers import AutoModel
+
+from valuecurve.episodes import open_dataset
+from valuecurve.labels.label_set import read_labels
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "demo.py"
 
@@ -25,11 +29,20 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     metrics = json.loads((output / "test_metrics.json").read_text())
     for name in ("model", "constant", "elapsed_time", "shuffled_images"):
         assert {"nll", "explained_variance", "mae", "auroc_last_frame"} <= set(metrics[name])
-    assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "pictures"}
+    assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "score", "label", "pictures"}
     shown = sorted(output.glob("episode_*.mp4"))
     split = json.loads((output / "split.json").read_text())
     assert shown and {int(path.stem.split("_")[1]) for path in shown} <= set(split["datasets"][0]["test"])
     assert (output / "curves.png").stat().st_size > 10_000
+    data = open_dataset(dataset)
+    labels = read_labels(data, "demo", output / "values")
+    assert len(labels.rows) == data.frames.num_rows and labels.positive.any() and not labels.positive.all()
+    assert (output / "values" / "demo" / "labels.png").stat().st_size > 10_000
+    labelled = open_dataset(output / "labelled")
+    texts = np.array(labelled.tasks)[labelled.task_index]
+    assert [text.endswith("positive") for text in texts] == labels.positive.tolist()
+    assert not (dataset / "values").exists()
     assert type(AutoModel.from_pretrained(output / "model")).__name__ == "ValueModel"
     printed = capsys.readouterr().out
+    assert "of the test episodes" in printed
     assert "time" in printed and "curves.png" in printed.replace("\n", "")
