@@ -4,10 +4,12 @@
 
 Every frame of every export goes through LeRobotDataset's own reader (with its videos switched off; a few
 frames with them) and must have the task text and the numbers of the label set; LeRobot's loader of the
-reward-aligned behaviour cloning sidecar must find every frame.
+reward-aligned behaviour cloning sidecar must find every frame. A v2.1 export goes through LeRobot's own
+converter first.
 """
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,7 +40,9 @@ class Policy:
         chunk_size = 3
 
 
-def check_frames(root: Path, expected: dict, columns: dict[str, str], texts: str) -> list[str]:
+def check_frames(
+    root: Path, expected: dict, columns: dict[str, str], texts: str, statistics: set[str] = STATISTICS
+) -> list[str]:
     """What every frame says, against the label set."""
     dataset = LeRobotDataset("local/export", root=root, video_backend="pyav")
     problems = []
@@ -58,7 +62,7 @@ def check_frames(root: Path, expected: dict, columns: dict[str, str], texts: str
             problems.append(f"frame {i}: another task with its pictures")
     for name in columns:
         kind = dataset.meta.features[name]["dtype"]
-        if set(dataset.meta.stats.get(name, {})) != STATISTICS:
+        if set(dataset.meta.stats.get(name, {})) != statistics:
             problems.append(f"{name} ({kind}): statistics {sorted(dataset.meta.stats.get(name, {}))}")
         elif abs(dataset.meta.stats[name]["mean"].item() - float(expected[columns[name]].mean())) > 1e-5:
             problems.append(f"{name}: mean {dataset.meta.stats[name]['mean']}")
@@ -98,10 +102,34 @@ def check(folder: Path) -> list[str]:
     return problems
 
 
+def check_v21(folder: Path) -> list[str]:
+    """A v2.1 export after LeRobot's own conversion to v3.0."""
+    root = folder / "lerobot"
+    converter = "lerobot.scripts.convert_dataset_v21_to_v30"
+    command = [
+        sys.executable,
+        "-m",
+        converter,
+        "--repo-id=local/export",
+        f"--root={root}",
+        "--push-to-hub=false",
+    ]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        return [f"{root}: LeRobot cannot convert it:\n{result.stderr[-2000:]}"]
+    expected = dict(np.load(folder / "expected.npz"))
+    columns = COLUMNS["lerobot"]
+    statistics = {"min", "max", "mean", "std", "count"}  # v2.1 has no quantiles
+    problems = check_frames(root, expected, columns, "lerobot", statistics)
+    print(f"{folder}: {len(expected['value'])} frames in lerobot (v2.1), converted by LeRobot")
+    return [f"{root}: {text}" for text in problems]
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     logging.disable(logging.WARNING)
-    found = [text for name in ("sample", "tricky") for text in check(Path(sys.argv[1]) / name)]
+    exports = Path(sys.argv[1])
+    found = check(exports / "sample") + check(exports / "tricky") + check_v21(exports / "tricky_v21")
     print("\n".join(found[:20]) or "exports: every frame's task, numbers, statistics and progress are right")
     sys.exit(1 if found else 0)

@@ -2,7 +2,7 @@
 
     python tests/interop/make_exports.py DATASET FOLDER
 
-Writes FOLDER/<sample, tricky>/<format> and, as FOLDER/<…>/expected.npz, what LeRobot must read of them.
+Writes FOLDER/<sample, tricky, tricky_v21>/<format> and, as FOLDER/<…>/expected.npz, what LeRobot must read.
 """
 
 import shutil
@@ -24,11 +24,11 @@ from valuecurve.labels.exports import export_labels  # noqa: E402
 FORMATS = ("lerobot", "kai0", "rabc", "evo-rl")
 
 
-def make(source: Path, folder: Path) -> None:
+def make(source: Path, folder: Path, formats: tuple[str, ...] = FORMATS) -> None:
     """Label a dataset by a formula, export it and write down what must come out."""
     dataset = open_dataset(source)
     labels = made_up_labels(dataset, values=folder / "values", interventions=True)
-    for name in FORMATS:
+    for name in formats:
         export_labels(dataset, "v1", name, folder / name, values=folder / "values")
     texts = {
         name: [
@@ -58,3 +58,4 @@ if __name__ == "__main__":
     shutil.rmtree(target, ignore_errors=True)
     make(Path(sys.argv[1]), target / "sample")
     make(make_tricky(target / "tricky_source", "v3.0"), target / "tricky")
+    make(make_tricky(target / "tricky_v21_source", "v2.1"), target / "tricky_v21", ("lerobot",))

@@ -1,4 +1,4 @@
-"""The whole way, by the commands that people type: train, score, label, export; a pairwise checkpoint to kai0."""
+"""The whole way, by the commands that people type: train, score, label, export; pairs go to kai0."""
 
 import json
 import subprocess

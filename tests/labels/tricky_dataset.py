@@ -73,7 +73,8 @@ def _more_chunks(root: Path, version: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
     info = json.loads((root / "meta/info.json").read_text())
-    (root / "meta/info.json").write_text(json.dumps({**info, "chunks_size": 4}))
+    info |= {"chunks_size": 4, "total_chunks": 2, "total_videos": len(LENGTHS)}
+    (root / "meta/info.json").write_text(json.dumps(info))
 
 
 def _rewrite_with_metadata(path: Path) -> None:
