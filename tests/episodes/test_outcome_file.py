@@ -163,6 +163,27 @@ def test_inspect_finds_a_sidecar_elsewhere(make, tmp_path):
     assert code == 0 and "V/outcomes.parquet" in output
 
 
+@pytest.mark.parametrize("version", ["v3.0", "v2.1"])
+def test_a_new_dataset_may_hold_the_outcomes(make, tmp_path, version):
+    root, path = make(outcome=None, version=version), csv_of(tmp_path, table(enumerate(WORDS)))
+    before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}
+    arguments = ["relabel-outcomes", root, "--csv", path, "--output", tmp_path / "with"]
+    assert run(*arguments)[0] == 0
+    made = open_dataset(tmp_path / "with")
+    found = resolve_outcomes(made)
+    assert found.success.tolist() == VERDICTS and found.source == "next.success (any frame)"
+    assert made.frames["next.success"].to_numpy().sum() == 3  # the last frames of successes
+    assert made.info["features"]["next.success"]["dtype"] == "bool"
+    assert made.states.tolist() == open_dataset(root).states.tolist()
+    assert {file: file.read_bytes() for file in root.rglob("*") if file.is_file()} == before
+    assert run("inspect", tmp_path / "with")[0] == 0
+    code, output = run(*arguments)
+    assert code == 1 and "exists already" in output
+    assert run(*arguments, "--overwrite")[0] == 0
+    code, output = run("relabel-outcomes", tmp_path / "with", "--csv", path, "--output", tmp_path / "again")
+    assert code == 1 and "has the column 'next.success' already" in output
+
+
 # -- odd outcomes are told ---------------------------------------------------------------------------------
 
 

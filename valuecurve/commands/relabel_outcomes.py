@@ -13,6 +13,11 @@ def relabel_outcomes(
         Path, typer.Option(help="CSV file with the columns episode_index and success, a line an episode.")
     ],
     values: Annotated[Path | None, typer.Option(help="Folder of sidecars instead of DATASET/values.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Make a new dataset with the column next.success there, instead of a sidecar."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an export that is at --output already.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the file; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
@@ -22,7 +27,13 @@ def relabel_outcomes(
     try:
         opened = open_dataset(dataset)
         success = read_outcome_csv(opened, csv)
-        path = None if dry_run else write_outcomes(opened, success, values)
+        path = None
+        if output is not None and not dry_run:
+            from valuecurve.labels.exports.outcomes import export_outcomes
+
+            path = export_outcomes(opened, success, output, overwrite)
+        elif not dry_run:
+            path = write_outcomes(opened, success, values)
     except DatasetError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -36,5 +47,5 @@ def relabel_outcomes(
         typer.echo("nothing was written (--dry-run)")
         return
     typer.echo(f"outcomes: {path}")
-    if values is not None:
+    if values is not None and output is None:
         typer.echo(f"other commands find them with --values {values} (training: --data.values {values})")

@@ -78,7 +78,7 @@ def export_labels(
             write_flat(dataset, labels, template, target)
         else:
             written = _write_dataset(format, dataset, labels, tag, template, target)
-            linked, copied = folder.take_over(_unchanged(dataset, written, labels.folder.parent, target))
+            linked, copied = folder.take_over(unchanged(dataset, written, labels.folder.parent, target))
         write_json(_provenance(labels, tag, format, template), target / folder.MARK)
     episodes = len(np.unique(labels.episode_index))
     positive = int(labels.positive.sum())
@@ -100,7 +100,7 @@ def _write_dataset(
     return written
 
 
-def _unchanged(
+def unchanged(
     dataset: EpisodeDataset, written: set[Path], values: Path, target: Path
 ) -> Iterator[folder.Taken]:
     """Every file of the dataset that was not written anew; its sidecars and hidden files stay behind."""
