@@ -138,7 +138,7 @@ def table(frames: int, results: tuple, loop: tuple) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for name, steps in rows:
-        clock, cpu = sum(seconds[step] for step in steps)
+        clock, cpu = np.sum([seconds[step] for step in steps], axis=0)
         theirs = sum(loop_seconds[step][1] for step in steps) * factor if steps[0] in loop_seconds else None
         last = f"{theirs:.1f} | {theirs / cpu:.0f}" if theirs else "– | –"
         lines.append(f"| {name} | {clock:.2f} | {cpu:.2f} | {last} |")
