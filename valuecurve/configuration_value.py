@@ -138,6 +138,7 @@ class ValueConfig(PretrainedConfig):
                 near = difflib.get_close_matches(str(seen), choices, n=1)
                 hint = f"Did you mean {near[0]!r}? " if near else ""
                 raise ValueError(f"{field}={seen!r} is not a choice. {hint}Choices: {', '.join(choices)}.")
+        self._check_types()
         if self.num_bins < 2 or not self.v_min < self.v_max:
             raise ValueError(
                 f"num_bins={self.num_bins} over [{self.v_min}, {self.v_max}] is no support: "
@@ -157,12 +158,23 @@ class ValueConfig(PretrainedConfig):
                 f"projector_heads={self.projector_heads} does not divide the text width, "
                 f"{self.text_config.hidden_size}."
             )
-        if not self.language_weight >= 0:
+        if not 0 <= self.language_weight < math.inf:
             raise ValueError(f"language_weight={self.language_weight} must be 0 or more.")
+        if not 0 < self.target_sigma < math.inf:
+            raise ValueError(f"target_sigma={self.target_sigma} must be more than 0.")
+        if self.image_token_id == self.value_token_id:
+            raise ValueError(f"image_token_id and value_token_id are both {self.value_token_id}.")
         if math.isqrt(self.vision_tokens_per_image) ** 2 != self.vision_tokens_per_image:
             raise ValueError(
                 f"vision_tokens_per_image={self.vision_tokens_per_image} is not a square number."
             )
+        if _is_whole(getattr(self.vision_config, "patch_size", None)):
+            most = grid_tokens(self.vision_config)
+            if self.vision_tokens_per_image > most:
+                raise ValueError(
+                    f"vision_tokens_per_image={self.vision_tokens_per_image}, but the vision backbone gives "
+                    f"{most} tokens per image: choose a square number that is not larger."
+                )
         if self.vision_pooling == "concat":
             grid, side = math.isqrt(grid_tokens(self.vision_config)), math.isqrt(self.vision_tokens_per_image)
             if grid % side:
@@ -170,6 +182,25 @@ class ValueConfig(PretrainedConfig):
                     f"vision_tokens_per_image={side**2} cannot be concatenated from a grid of "
                     f"{grid} x {grid} tokens: its side, {side}, must divide {grid}."
                 )
+
+    def _check_types(self):
+        whole = {"num_bins": 1, "projector_heads": 1, "head_depth": 0, "head_hidden": 1}
+        for name, least in (whole | {"vision_tokens_per_image": 1}).items():
+            seen = getattr(self, name)
+            if not _is_whole(seen) or seen < least:
+                raise ValueError(f"{name}={seen!r} must be a whole number, {least} or more.")
+        for name in ("freeze_vision", "freeze_projector", "freeze_embeddings"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be true or false.")
+        for name in ("image_mean", "image_std"):
+            if len(getattr(self, name)) != 3:
+                raise ValueError(f"{name}={getattr(self, name)} must hold a number for each of 3 channels.")
+        if not all(std > 0 for std in self.image_std):
+            raise ValueError(f"image_std={self.image_std} must be above 0.")
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sub_config(config, default_type):

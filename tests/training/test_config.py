@@ -91,6 +91,16 @@ def test_shipped_recipes_are_valid(name):
         ("data.fail", "flor", "data.fail must be 'floor' or 'penalty', got 'flor'"),
         ("training.per_device_train_batch_size", "0", "must be 1 or more, got 0"),
         ("training.state_dropout", "2", "must be between 0 and 1, got 2"),
+        ("data.fps", "0", "data.fps must be a positive number of frames per second, got 0"),
+        ("model.vocab_size", "-3", "model.vocab_size must be 1 or more, got -3"),
+        ("training.seed", "-1", "training.seed must be 0 or more, got -1"),
+        ("training.max_steps", "0", "training.max_steps must be 1 or more, or -1 to go by num_train_epochs"),
+        ("training.num_train_epochs", "0", "training.num_train_epochs must be more than 0"),
+        ("training.weight_decay", "nan", "training.weight_decay must be 0 or more, got nan"),
+        ("training.gradient_accumulation_steps", "0", "must be 1 or more, got 0"),
+        ("training.dataloader_num_workers", "-1", "must be 0 or more, got -1"),
+        ("training.label_smoothing_factor", "0.1", "must be 0: it has no effect here, got 0.1"),
+        ("training.train_sampling_strategy", "group_by_length", "must be 'random'"),
         ("model.config.vision_config.model_type", "siglp", "Did you mean 'siglip'?"),
         ("model.config.text_config", "x", "section 'model.config.text_config' must be a mapping, got 'x'"),
     ],
@@ -99,6 +109,27 @@ def test_values_of_the_wrong_type_or_out_of_range_are_errors(recipe, key, value,
     with pytest.raises(ConfigError) as error:
         load_config(recipe, [f"--{key}", value])
     assert message in str(error.value) and "recipe.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "greater"),
+    [("loss", False), ("eval_mae", False), ("crps", False), ("explained_variance", True)],
+)
+def test_the_best_by_an_error_is_the_one_with_the_least(recipe, metric, greater):
+    training = load_config(recipe, ["--training.metric_for_best_model", metric]).training
+    assert training.greater_is_better is greater
+
+
+def test_a_range_of_episodes_is_no_number_to_the_base_60(recipe, tmp_path):
+    assert load_config(recipe, ["--data.episodes", "10:50"]).data.episodes == "10:50"
+    raw = yaml.safe_load(recipe.read_text())
+    del raw["data"]["dataset"]
+    rest = "".join(f"{name}: {value!r}\n" for name, value in raw.items() if name != "data")
+    own = tmp_path / "own.yaml"
+    own.write_text(
+        rest + "data: {mixture: [{dataset: a, episodes: 10:50}, {dataset: b, episodes: 1:30:20}]}\n"
+    )
+    assert [part["episodes"] for part in load_config(own).data.mixture or []] == ["10:50", "1:30:20"]
 
 
 def test_a_strategy_may_be_no_which_yaml_reads_as_false(recipe):

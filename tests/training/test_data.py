@@ -105,6 +105,46 @@ def test_an_unknown_camera_is_an_error_that_lists_the_known(tiny_v30, tmp_path):
         RobotData.prepare(config.data)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("episodes", "5:2", "data.episodes: '5:2' is no range of the episodes 0:6"),
+        (
+            "episodes",
+            "0:3, 0:900000000000",
+            "data.episodes: '0:900000000000' is no range of the episodes 0:6",
+        ),
+        ("episodes", "[]", "data.episodes is empty"),
+        ("episodes", "'0:3, '", "data.episodes: '' is no selection"),
+        ("episodes", "-1:3", "data.episodes: '-1:3' is no selection"),
+        ("cameras", "[]", "data.cameras is empty"),
+        (
+            "wrist_cameras",
+            "[wrst]",
+            "data.wrist_cameras: no dataset has a camera 'wrst'. Did you mean 'wrist'",
+        ),
+    ],
+)
+def test_selections_of_nothing_are_errors(tiny_v30, tmp_path, option, value, message):
+    path = write_recipe(tmp_path / "r.yaml", tiny_v30, tmp_path / "run")
+    with pytest.raises(ConfigError, match=message):
+        RobotData.prepare(load_config(path, [f"--data.{option}", value]).data)
+
+
+def test_settings_of_failure_that_have_no_effect_are_told(make, tmp_path, caplog):
+    path = write_recipe(tmp_path / "r.yaml", make(columns={"reward": [1.0] * 57}), tmp_path / "run")
+    for overrides, message in (
+        (["--data.fail_penalty", "9"], "data.fail_penalty 9 has no effect with data.fail: floor"),
+        (["--data.fail", "penalty"], "failed episodes have the targets of successes"),
+        (["--data.reward_column", "reward"], "57 of 57 frames have a return above 0"),
+        (["--data.fail", "penalty", "--data.fail_penalty", "9"], ""),
+        ([], ""),
+    ):
+        caplog.clear()
+        RobotData.prepare(load_config(path, overrides).data)
+        assert message in caplog.text if message else not caplog.text
+
+
 def test_evenly_spaced_keeps_ends_and_order():
     rows = np.arange(100, 200)
     some = evenly_spaced(rows, 10)

@@ -331,6 +331,78 @@ def test_a_place_without_questions_is_refused(tmp_path, load):
         load(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("empty.json", b""),
+        ("cut.json", b'[{"question": "what?", "answer": "red"}, {"question": "wh'),
+        ("bytes.jsonl", b'{"question": "\xff\xfe", "answer": "red"}'),
+        ("number.json", b"5"),
+        ("cut.parquet", b"PAR1 and no end"),
+    ],
+)
+def test_a_damaged_file_is_an_error_that_says_what_is_wrong(tmp_path, load, name, content, streaming):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DatasetError, match=f"{name} cannot be read as a dataset: ") as error:
+        load(tmp_path / name, layout="flat", streaming=streaming).batch([0, 1])
+    assert "while generating the dataset" not in str(error.value)
+
+
+def test_a_stream_that_breaks_off_names_its_source(tmp_path, load):
+    rows = [{"question": f"what {i}?", "answer": "red"} for i in range(40)]
+    lines = [json.dumps(row) for row in rows]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (tmp_path / "b.jsonl").write_text("\n".join([*lines, '{"question": ']))
+    stream = load(tmp_path, streaming=True)
+    stream.batch([0, 20])
+    with pytest.raises(DatasetError, match=f"{tmp_path} cannot be read as a dataset: "):
+        stream.batch([79, 80])
+
+
+@pytest.mark.parametrize(
+    ("questions", "annotations", "message"),
+    [
+        (
+            [{"question_id": 1, "question": "what?"}],
+            [],
+            r"questions\[0\] needs 'image_id', a number; got None",
+        ),
+        ([{"image_id": 1, "question": "what?"}], [], r"questions\[0\] needs 'question_id', a number or text"),
+        ({"question_id": 1}, [], r"questions\[0\] needs 'image_id'"),
+        (["what?"], [], r"questions\[0\] needs 'question_id', a number or text; got what\?"),
+        ([{"question_id": 1, "image_id": "one", "question": "what?"}], [], "'image_id', a number; got one"),
+        ([{"question_id": 1, "image_id": 1, "question": 5}], [], "'question', a text; got 5"),
+        ([], [{"question_id": 1}], r"annotations\[0\] needs 'multiple_choice_answer', a text; got None"),
+        ([], [{"multiple_choice_answer": "red"}], r"annotations\[0\] needs 'question_id'"),
+    ],
+)
+def test_vqav2_rows_without_what_they_need_are_named(tmp_path, load, questions, annotations, message):
+    for name, rows in (("questions", questions), ("annotations", annotations)):
+        (tmp_path / f"v2_mscoco_train2014_{name}.json").write_text(json.dumps({name: rows}))
+    with pytest.raises(DatasetError, match=message):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": 1, "answer": 2}, "record 0 is not of the layout 'flat': .* must be texts, got 1"),
+        ({"question": "what?", "answer": "red", "image": picture(1)}, "image holds plain bytes; expected"),
+        (
+            {"question": "what?", "answer": "red", "image": "x" * 5000},
+            r"names the image x{199}…, which is not",
+        ),
+        ({"question": "what?", "answer": "red", "image": {"bytes": "x"}}, "the image cannot be read"),
+    ],
+)
+def test_values_that_are_no_texts_or_images_are_shown_but_not_whole(tmp_path, load, row, message):
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=message) as error:
+        load(tmp_path / "a.parquet").batch([0])
+    assert len(str(error.value)) < 500
+
+
 # --- splits and limits -------------------------------------------------------------------------------------
 
 
@@ -401,6 +473,14 @@ def test_pictures_of_every_mode_become_rgb():
     assert decode_image(encoded(Image.new("CMYK", (4, 4)), "jpeg"), "here").shape == (3, 4, 4)
     with pytest.raises(DatasetError, match="here: the image has I;16 samples"):
         decode_image(encoded(Image.fromarray(np.zeros((4, 4), np.uint16))), "here")
+
+
+@pytest.mark.parametrize("size", [(14_000, 14_000), (1_000_000, 1_000)])
+def test_a_picture_that_would_fill_the_memory_is_refused(size):
+    with pytest.raises(
+        DatasetError, match=r"here: the image is too large. Image size \(\d+ pixels\) exceeds"
+    ):
+        decode_image(encoded(Image.new("1", size)), "here")
 
 
 def test_a_photograph_is_turned_upright():

@@ -120,6 +120,23 @@ def test_the_export_is_the_averaged_best_checkpoint(recipe):
     assert any(not torch.equal(raw[name], exported[name]) for name in averaged)
 
 
+def test_another_metric_may_choose_the_best(recipe, capsys):
+    path, output = recipe(max_steps=6, save_total_limit=6, metric_for_best_model="eval_mae")
+    assert call_main("--config", path) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    validation = {entry["step"]: entry["eval_mae"] for entry in metrics["history"] if "eval_mae" in entry}
+    assert metrics["best_step"] == min(validation, key=lambda step: validation[step])
+    assert metrics["best_validation_mae"] == min(validation.values())
+    seen = [line for line in capsys.readouterr().out.splitlines() if "(best)" in line]
+    last = [
+        step for step in validation if validation[step] == min(validation[s] for s in range(2, step + 1, 2))
+    ]
+    assert [int(line.split()[1]) for line in seen] == last
+    arguments = ("--config", path, "--training.output_dir", output.with_name("other"))
+    assert call_main(*arguments, "--training.metric_for_best_model", "mea") == 1
+    assert "a validation has no 'mea'. Did you mean 'mae'?" in capsys.readouterr().err
+
+
 def wait_for_step(log: Path, step: int, process: subprocess.Popen) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:

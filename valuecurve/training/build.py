@@ -89,6 +89,8 @@ def build_tokenizer(config: ModelConfig, data: RobotData) -> PreTrainedTokenizer
             raise ConfigError(
                 f"model.{key}: the tokenizer has no token {token!r}: name a reserved token of it."
             )
+    if config.image_token == config.value_token:
+        raise ConfigError(f"model.image_token and model.value_token are both {config.value_token!r}.")
     return tokenizer
 
 
@@ -135,7 +137,7 @@ def _check_folder(key: str, place: str | None, wanted: str = "config.json") -> N
 def _fields_of_the_recipe() -> Iterator[None]:
     try:
         yield
-    except (ValueError, TypeError, StrictDataclassError) as error:
+    except (ValueError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
         raise ConfigError(f"model.config makes no model: {one_line(error)}") from error
 
 

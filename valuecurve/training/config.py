@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
@@ -95,6 +96,7 @@ class ModelConfig:
     config: dict[str, Any] = field(default_factory=dict, metadata={"help": "Fields of ValueConfig."})
 
 
+LOWER_IS_BETTER = ("nll", "mae", "rmse", "crps", "ece")  # of the validation metrics
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -151,6 +153,12 @@ class ValueTrainingArguments(TrainingArguments):
     )
     lr_scheduler_type: str = field(default="cosine", metadata={"help": "Learning-rate schedule."})
     logging_nan_inf_filter: bool = field(default=False, metadata={"help": "A NaN loss must be seen."})
+
+    def __post_init__(self):
+        name = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        if self.greater_is_better is None and name in LOWER_IS_BETTER:
+            self.greater_is_better = False  # transformers takes all but losses for better when greater
+        super().__post_init__()
 
     def augmentation(self) -> Augmentation:
         """How training images are varied; raises ValueError for strengths that cannot be."""
@@ -250,9 +258,21 @@ def one_line(error: Exception, width: int = 400) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML without the numbers to the base 60 of YAML 1.1: `10:50` is a range of episodes, not 650."""
+
+
+def _not_to_the_base_60(read: Callable) -> Callable:
+    return lambda loader, node: node.value if ":" in node.value else read(loader, node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _not_to_the_base_60(yaml.SafeLoader.construct_yaml_int))
+_Loader.add_constructor("tag:yaml.org,2002:float", _not_to_the_base_60(yaml.SafeLoader.construct_yaml_float))
+
+
 def read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {one_line(error)}") from error
 
@@ -278,7 +298,7 @@ def parse_overrides(arguments: list[str]) -> list[tuple[str, Any]]:
 def read_scalar(key: str, text: str) -> Any:
     """YAML, plus floats such as 1e-4, which YAML 1.1 reads as text."""
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--{key}: {text!r} cannot be read as YAML: {one_line(error)}") from error
     if isinstance(value, str):
@@ -422,14 +442,26 @@ def _check_values(config: RunConfig, where: str) -> None:
         "data.scale": (word and 0 < number < math.inf, "'task_max', 'episode' or a positive number of steps"),
         "data.fail": (data.fail in ("floor", "penalty"), "'floor' or 'penalty'"),
         "data.fail_penalty": (0 <= data.fail_penalty < math.inf, "0 or more steps"),
-        "data.fps": (0 < (data.fps or 1) < math.inf, "a positive number of frames per second"),
+        "data.fps": (data.fps is None or 0 < data.fps < math.inf, "a positive number of frames per second"),
         "data.question_ratio": (0 < data.question_ratio < 1, "between 0 and 1"),
         "data.assume_outcome": (
             data.assume_outcome in (None, "success", "failure"),
             "'success' or 'failure'",
         ),
+        "model.vocab_size": (model.vocab_size > 0, "1 or more"),
         "model.resample": (model.resample in ("bicubic", "bilinear"), "'bicubic' or 'bilinear'"),
+        "training.seed": (0 <= training.seed < 2**32, "0 or more"),
+        "training.max_steps": (training.max_steps != 0, "1 or more, or -1 to go by num_train_epochs"),
+        "training.num_train_epochs": (0 < training.num_train_epochs < math.inf, "more than 0"),
         "training.learning_rate": (0 <= training.learning_rate < math.inf, "0 or more"),
+        "training.weight_decay": (0 <= training.weight_decay < math.inf, "0 or more"),
+        "training.gradient_accumulation_steps": (training.gradient_accumulation_steps > 0, "1 or more"),
+        "training.dataloader_num_workers": (training.dataloader_num_workers >= 0, "0 or more"),
+        "training.label_smoothing_factor": (training.label_smoothing_factor == 0, "0: it has no effect here"),
+        "training.train_sampling_strategy": (
+            training.train_sampling_strategy == "random",
+            "'random': the order is that of the mixture",
+        ),
         "training.per_device_train_batch_size": (training.per_device_train_batch_size > 0, "1 or more"),
         "training.per_device_eval_batch_size": (training.per_device_eval_batch_size > 0, "1 or more"),
         "training.ema_decay": (0 <= training.ema_decay < 1, "0 or more and below 1"),

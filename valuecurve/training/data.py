@@ -5,7 +5,9 @@ them into one batch of the model, with images as uint8 from the frame stores and
 beforehand.
 """
 
+import difflib
 import logging
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +129,8 @@ class RobotData:
             RobotPart.prepare(part, config.split_seed, key) for part, key in zip(configs, keys, strict=True)
         ]
         _check_no_dataset_twice(parts)
+        _check_wrist_cameras(config.wrist_cameras, parts)
+        _warn_of_outcomes_without_effect(config, parts)
         fps = config.fps or _common_fps(parts)
         parts = [part.at(fps) for part in parts]
         scale: str | float | dict = config.scale
@@ -286,6 +290,39 @@ def _check_no_dataset_twice(parts: list[RobotPart]) -> None:
         raise ConfigError(f"data.mixture: the datasets need distinct folder names, got {', '.join(keys)}.")
 
 
+def _check_wrist_cameras(names: list[str] | None, parts: list[RobotPart]) -> None:
+    """All of them are cameras of a dataset: one that is not would be varied as any other."""
+    known = {camera.name: None for part in parts for camera in part.dataset.cameras.values()}
+    for name in names or []:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Cameras: {', '.join(known)}."
+            raise ConfigError(f"data.wrist_cameras: no dataset has a camera {name!r}. {hint}")
+
+
+def _warn_of_outcomes_without_effect(config: DataConfig, parts: list[RobotPart]) -> None:
+    """Settings that can be meant, but rarely are."""
+    sparse = any(part.rewards is None for part in parts)
+    if config.fail == "floor" and config.fail_penalty:
+        logger.warning("data.fail_penalty %g has no effect with data.fail: floor.", config.fail_penalty)
+    if config.fail == "penalty" and not config.fail_penalty and sparse:
+        logger.warning(
+            "data.fail: penalty with data.fail_penalty 0: failed episodes have the targets of successes."
+        )
+    for part in parts:
+        if part.rewards is None:
+            continue
+        above = returns.dataset_returns(part.rewards, part.dataset.lengths) > 0
+        if above.any():
+            logger.warning(
+                "%s: %d of %d frames have a return above 0 by the dense rewards; their target is 0, that of "
+                "success. Rewards are in steps: -1 for each that passes.",
+                part.dataset.root,
+                above.sum(),
+                len(above),
+            )
+
+
 def _common_fps(parts: list[RobotPart]) -> float:
     rates = {part.dataset.fps: part.dataset.root for part in parts}
     if len(rates) > 1:
@@ -300,21 +337,24 @@ def episode_numbers(
     """Episode indices of a selection: a list, or a text such as "0:100, 150" (the end is not included).
 
     Raises:
-        ConfigError: a text that is no selection; `option` is what the message calls it.
+        ConfigError: a text that is no selection, or not of the dataset's episodes; `option` is what the
+            message calls it.
     """
     if isinstance(episodes, list):
+        if not episodes:
+            raise ConfigError(f"{option} is empty: leave it out to use all episodes.")
         return episodes
     chosen: list[int] = []
-    last = int(dataset.episode_ids[-1]) + 1
-    for piece in episodes.split(","):
-        try:
-            begin, colon, end = piece.strip().partition(":")
-            first = int(begin or 0)
-            stop = (int(end) if end else last) if colon else first + 1
-        except ValueError:
-            raise ConfigError(
-                f'{option}: {piece.strip()!r} is no selection; write for example "0:100, 150".'
-            ) from None
+    count = int(dataset.episode_ids[-1]) + 1
+    for piece in map(str.strip, episodes.split(",")):
+        numbers = re.fullmatch(r"(\d+)|(\d*):(\d*)", piece)
+        if not numbers:
+            raise ConfigError(f'{option}: {piece!r} is no selection; write for example "0:100, 150".')
+        one, begin, end = numbers.groups()
+        first = int(one or begin or 0)
+        stop = int(end or count) if one is None else first + 1
+        if not first < stop <= count:
+            raise ConfigError(f"{option}: {piece!r} is no range of the episodes 0:{count} of {dataset.root}.")
         chosen += range(first, stop)
     return chosen
 
@@ -342,6 +382,8 @@ def _dense_rewards(dataset: EpisodeDataset, column: str) -> np.ndarray:
 
 def _choose_cameras(dataset: EpisodeDataset, names: list[str] | None) -> list[str]:
     by_name = {camera.name: key for key, camera in dataset.cameras.items()}
+    if names is not None and not names:
+        raise ConfigError("data.cameras is empty: leave it out to use all cameras.")
     unknown = [name for name in names or [] if name not in by_name]
     if unknown:
         raise ConfigError(f"{dataset.root}: no camera {unknown[0]!r}. Cameras: {', '.join(by_name)}.")

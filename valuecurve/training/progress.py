@@ -34,6 +34,8 @@ class ProgressLines(TrainerCallback):
         self.start, self.first_step = time.perf_counter(), state.global_step
         self.loss = None
         self.best = state.best_metric  # of the part before a resume
+        if self.best is not None and args.greater_is_better:
+            self.best = -self.best  # less is better here
         self.running = True
         columns = (
             TextColumn("train"),
@@ -63,8 +65,10 @@ class ProgressLines(TrainerCallback):
         if "eval_loss" not in metrics or not self.running:
             return
         validation = float(metrics["eval_loss"])
-        best = self.best is None or validation < self.best
-        self.best = validation if best else self.best
+        metric = f"eval_{(args.metric_for_best_model or 'loss').removeprefix('eval_')}"
+        judged = float(metrics.get(metric, np.nan)) * (-1 if args.greater_is_better else 1)
+        best = self.best is None or judged < self.best
+        self.best = judged if best else self.best
         seen = [] if self.loss is None or self.bar.disable else [f"loss {self.loss:.3f}"]
         seen += [f"validation {validation:.3f}{' (best)' if best else ''}"]
         seen += [f"{name} {metrics[key]:.2f}" for key, name in SHOWN if np.isfinite(metrics.get(key, np.nan))]

@@ -17,6 +17,7 @@ late, by `decode_image`. Not here: tokens, batches (questions.py).
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from datasets import Dataset, IterableDataset, load_dataset
-from datasets.exceptions import DatasetsError
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..episodes import DatasetError, EpisodeDataset, FrameStore, build_frame_store, open_dataset
@@ -123,18 +123,27 @@ def open_source(
         else:
             kind = READERS[Path(next(iter(files.values()))[0]).suffix]
             found = load_dataset(kind, data_files=files, streaming=streaming, cache_dir=_text(cache_dir))
-    except (OSError, ValueError, pa.ArrowException, DatasetsError) as error:
-        raise DatasetError(f"{place} cannot be read as a dataset: {one_line(error)}") from error
+    except Exception as error:  # of a damaged file, nearly any
+        raise unreadable_source(place, error) from error
     names = [str(name) for name in found]
     key, splits = choose_split(names, split, str(place))
     rows = found[key]
     if isinstance(rows, IterableDataset):
-        rows = (rows if rows.column_names else rows._resolve_features()).decode(False)
+        try:
+            rows = (rows if rows.column_names else rows._resolve_features()).decode(False)
+        except Exception as error:  # the first rows are read for it
+            raise unreadable_source(place, error) from error
     source = Source(str(place), layout or _detect(rows, str(place)), rows, splits)
     _check_columns(source)
     folder = Path(images) if images else path if path.is_dir() else path.parent if path.exists() else None
     source.root = find_images(source, folder) if folder else None
     return source
+
+
+def unreadable_source(place: str | Path, error: Exception) -> DatasetError:
+    """What `datasets` says of a file that it cannot read; its own errors only hold another one."""
+    cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+    return DatasetError(f"{place} cannot be read as a dataset: {type(cause).__name__}: {one_line(cause)}")
 
 
 def choose_split(names: list[str], split: str, place: str) -> tuple[str, bool]:
@@ -222,8 +231,13 @@ def _open_vqav2(path: Path, files: list[Path], split: str, images: str | Path | 
         raise DatasetError(f"{files[0]} has no annotations: expected v2_mscoco_…_annotations.json beside it.")
     key, splits = choose_split(list(pairs), split, str(path))
     questions_file, annotations_file = pairs[key]
-    content = _read_json(questions_file, "questions")
-    answers = {row["question_id"]: row for row in _read_json(annotations_file, "annotations")["annotations"]}
+    identity = {"question_id": int | str}
+    needed = identity | {"image_id": int, "question": str}
+    content = _read_json(questions_file, "questions", needed)
+    needed = identity | {"multiple_choice_answer": str}
+    answers = {
+        row["question_id"]: row for row in _read_json(annotations_file, "annotations", needed)["annotations"]
+    }
     columns: dict[str, list] = {name: [] for name in ("image_id", "question", "multiple_choice_answer")}
     columns["answer_type"] = []
     for row in content["questions"]:
@@ -255,13 +269,21 @@ def _annotations_of(questions: Path) -> Path | None:
     return same[0] if same else None
 
 
-def _read_json(path: Path, key: str) -> dict:
+def _read_json(path: Path, key: str, needed: dict[str, Any]) -> dict:
+    """A JSON object whose `key` is a list of objects, which have the `needed` values of these types."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} cannot be read as JSON: {one_line(error)}") from error
     if not isinstance(content, dict) or key not in content:
         raise DatasetError(f"{path}: expected a JSON object with {key!r}.")
+    rows = content[key] if isinstance(content[key], list) else [content[key]]
+    for number, row in enumerate(rows):
+        for name, kind in needed.items():
+            if not isinstance(row, dict) or not isinstance(row.get(name), kind):
+                wanted = {str: "a text", int: "a number"}.get(kind, "a number or text")
+                seen = shortened(row.get(name) if isinstance(row, dict) else row)
+                raise DatasetError(f"{path}: {key}[{number}] needs {name!r}, {wanted}; got {seen}.")
     return content
 
 
@@ -377,8 +399,11 @@ def turns_of(row: Mapping[str, Any], layout: str, where: str) -> list[Turn]:
         ) from error
 
 
-def _turn(question: str | None, answer: str | None, kind: str | None) -> Turn:
-    return Turn((question or "").strip(), (answer or "").strip(), kind or "")
+def _turn(question: Any, answer: Any, kind: Any) -> Turn:
+    for text in (question, answer):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"questions and answers must be texts, got {shortened(text)}")
+    return Turn((question or "").strip(), (answer or "").strip(), str(kind or ""))
 
 
 def _llava_turns(messages: list[dict]) -> list[Turn]:
@@ -391,6 +416,12 @@ def _llava_turns(messages: list[dict]) -> list[Turn]:
             turns.append(_turn(question, message["value"], None))
             question = None
     return turns
+
+
+def shortened(value: Any, width: int = 200) -> str:
+    """A value of a record for a message."""
+    text = value if isinstance(value, str) and value.isprintable() else repr(value)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def images_of(value: Any) -> list:
@@ -467,13 +498,18 @@ def find_images(source: Source, folder: Path) -> Path | None:
     first = next(values, None)
     if first is None or isinstance(first, Mapping):
         return folder
+    if isinstance(first, bytes):
+        raise DatasetError(
+            f"{source.place}: {source.image_column} holds plain bytes; expected {{bytes, path}}, as "
+            "datasets.Image writes them, or names of files."
+        )
     name = source.name.format(first)
     inside = (item for item in sorted(folder.glob("**/")) if item != folder)
     for root in (folder, *inside):
-        if (root / name).is_file():
+        if os.path.isfile(root / name):  # Path.is_file raises for a name that is too long
             return root
     raise DatasetError(
-        f"{source.place} names the image {name}, which is not in {folder} or below it: "
+        f"{source.place} names the image {shortened(name)}, which is not in {folder} or below it: "
         "name the image folder (data.questions_images)."
     )
 
@@ -491,15 +527,16 @@ def check_images(source: Source) -> None:
     known: set = set()
     for record, value in enumerate(source.rows[column]):
         for image in images_of(value):
-            if image not in known and not image_path(source, image).is_file():
-                raise DatasetError(f"{source.where(record)}: there is no image {image_path(source, image)}.")
+            if image not in known and not os.path.isfile(image_path(source, image)):
+                missing = shortened(str(image_path(source, image)))
+                raise DatasetError(f"{source.where(record)}: there is no image {missing}.")
             known.add(image)
 
 
 def image_path(source: Source, image: Any) -> Path:
     name = Path(source.name.format(image))
     if name.is_absolute() or ".." in name.parts:
-        raise DatasetError(f"{source.place}: the image name {str(name)!r} leads out of the image folder.")
+        raise DatasetError(f"{source.place}: the image name {shortened(name)} leads out of the image folder.")
     return (source.root or Path()) / name
 
 
@@ -530,7 +567,7 @@ def decode_image(content: bytes, where: str) -> torch.Tensor:
     """Content of an image file to uint8 RGB `[3, H, W]`, upright; what is transparent becomes white.
 
     Raises:
-        DatasetError: not an image, cut short, or with samples of more than 8 bits.
+        DatasetError: not an image, cut short, too large, or with samples of more than 8 bits.
     """
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -544,7 +581,9 @@ def decode_image(content: bytes, where: str) -> torch.Tensor:
                 white = Image.new("RGBA", upright.size, "white")
                 upright = Image.alpha_composite(white, upright)
             pixels = np.array(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except Image.DecompressionBombError as error:
+        raise DatasetError(f"{where}: the image is too large. {one_line(error)}") from error
+    except (UnidentifiedImageError, OSError, ValueError, TypeError, SyntaxError) as error:
         if isinstance(error, DatasetError):
             raise
         raise DatasetError(

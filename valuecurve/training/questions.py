@@ -34,6 +34,7 @@ from .question_sources import (
     open_source,
     read_images,
     turns_of,
+    unreadable_source,
 )
 
 STREAM_CHUNK = 32  # records of a stream that are held at a time: their images are in memory
@@ -175,7 +176,10 @@ class Questions:
         texts = source.rows.select_columns([n for n in source.rows.column_names if n != source.image_column])
         for start in range(0, len(texts), CHUNK):
             records = np.arange(start, min(start + CHUNK, len(texts)))
-            rows = texts[start : start + CHUNK]
+            try:
+                rows = texts[start : start + CHUNK]
+            except ValueError as error:  # no UTF-8
+                raise unreadable_source(source.place, error) from error
             columns = [dict(zip(rows, values, strict=True)) for values in zip(*rows.values(), strict=True)]
             turns = [
                 turns_of(row, source.layout, source.where(record))
@@ -269,8 +273,7 @@ class QuestionStream:
         for passes in range(2**62):
             record, found = 0, 0
             self.left_out.clear()
-            # `iter` reads everything in every worker; plain iteration would divide the files among them
-            for batch in self.source.rows.iter(STREAM_CHUNK):
+            for batch in self._batches(self.source.rows):
                 rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
                 chunk = self._make_chunk(rows, record)
                 record, found = record + len(rows), found + len(chunk[0])
@@ -279,6 +282,19 @@ class QuestionStream:
                 report(self.left_out, self.source.place)
             if not found:
                 raise DatasetError(f"{self.source.place} has no questions for the {self.part.split} split.")
+
+    def _batches(self, rows: IterableDataset) -> Iterator[dict[str, list]]:
+        """Records, some at a time; what cannot be read is an error of the source."""
+        # `iter` reads everything in every worker; plain iteration would divide the files among them
+        batches = iter(rows.iter(STREAM_CHUNK))
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:  # of a damaged file, nearly any
+                raise unreadable_source(self.source.place, error) from error
+            yield batch
 
     def _make_chunk(self, rows: list[dict], first: int) -> tuple[Rows, dict[int, list]]:
         images, turns = {}, []

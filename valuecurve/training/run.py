@@ -1,6 +1,7 @@
 """One training run from a configuration: data, model, trainer, export. `trainer/run.py` starts it."""
 
 import csv
+import difflib
 import json
 import logging
 import os
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from accelerate import PartialState
-from transformers import set_seed
+from transformers import EvalPrediction, set_seed
 
 from .. import ValueModel, ValueProcessor
 from ..episodes import load_split, save_splits
@@ -156,10 +158,25 @@ def build_trainer(
 ) -> ValueTrainer:
     """The trainer of `prepared.model`, or of those that `model_init` makes for the trials of a search."""
     model = {"model_init": model_init} if model_init else {"model": prepared.model}
+    parts = trainer_parts(config, prepared)
+    _check_best_metric(config, parts)
     try:
-        return ValueTrainer(**model, **trainer_parts(config, prepared))
+        return ValueTrainer(**model, **parts)
     except (ValueError, RuntimeError, ImportError) as error:  # a logger that is not installed, …
         raise ConfigError(f"section 'training': {one_line(error)}") from error
+
+
+def _check_best_metric(config: RunConfig, parts: dict[str, Any]) -> None:
+    """`metric_for_best_model` is one that a validation gives: transformers looks at the first one only."""
+    name = (config.training.metric_for_best_model or "loss").removeprefix("eval_")
+    if name == "loss" or not config.training.load_best_model_at_end:
+        return
+    targets = parts["eval_collator"].data.targets[parts["eval_dataset"].frames]
+    known = parts["compute_metrics"](EvalPrediction(np.zeros((len(targets), 3)), targets))
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Known: loss, {', '.join(known)}."
+        raise ConfigError(f"training.metric_for_best_model: a validation has no {name!r}. {hint}")
 
 
 def trainer_parts(config: RunConfig, prepared: Prepared) -> dict[str, Any]:
@@ -195,14 +212,16 @@ def write_outputs(trainer: ValueTrainer, output: Path) -> None:
     shutil.copyfile(output / "split.json", output / "model" / "split.json")
     history = _without_empty_resumes(trainer.state.log_history)
     history = [{k: None if v != v else v for k, v in entry.items()} for entry in history]
-    best = {"best_step": trainer.state.best_global_step, "best_validation_loss": trainer.state.best_metric}
+    best: dict[str, float | None] = {"best_step": trainer.state.best_global_step}
+    metric = (trainer.args.metric_for_best_model or "loss").removeprefix("eval_")
+    best[f"best_validation_{metric}"] = trainer.state.best_metric
     (output / "metrics.json").write_text(json.dumps(best | {"history": history}, indent=1, allow_nan=False))
     columns = sorted({key for entry in history for key in entry} - {"step", "epoch"})
     with (output / "metrics.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["step", "epoch", *columns])
         writer.writeheader()
         writer.writerows(history)
-    plot_training(history, output / "training_curve.png", best["best_step"])
+    plot_training(history, output / "training_curve.png", trainer.state.best_global_step)
 
 
 def _without_empty_resumes(history: list[dict]) -> list[dict]:
