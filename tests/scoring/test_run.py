@@ -13,7 +13,8 @@ from valuecurve.metrics import quantiles
 from valuecurve.returns import bin_centers
 from valuecurve.scoring import predict, read_scores
 from valuecurve.scoring.checkpoint import load_checkpoint
-from valuecurve.scoring.job import Settings
+from valuecurve.scoring.job import Job, Settings
+from valuecurve.scoring.pictures import Pictures, read_camera
 from valuecurve.scoring.run import interpolate, score_dataset
 
 
@@ -46,6 +47,16 @@ def test_values_are_those_of_the_frame_store(
     np.testing.assert_allclose(scores.value_std, std, atol=1e-5, rtol=0)
     np.testing.assert_allclose(scores.columns["distribution"], probabilities, atol=1e-5, rtol=0)
     assert np.ptp(scores.value) > 1e-3  # or the comparison would say little
+
+
+def test_the_pictures_are_those_of_the_frame_store_to_the_byte(trained, tiny_v30):
+    dataset = open_dataset(tiny_v30)
+    job = Job(dataset, load_checkpoint(str(trained.folder)), Settings(), torch.device("cpu"))
+    for camera in job.cameras:
+        found = list(read_camera(dataset, camera, job.parts[0], 32, "bicubic"))
+        images = torch.cat([pictures.images for pictures in found if isinstance(pictures, Pictures)])
+        expected = trained.prepared.collator.stores[0].gather(camera.key, np.arange(57))
+        np.testing.assert_array_equal(images.numpy(), expected)
 
 
 def test_quantiles_are_those_of_the_distribution(trained, tiny_v30, probabilities, tmp_path):

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from ..episodes import Camera, DatasetError, EpisodeDataset
-from ..episodes.images import decode_images, stack_images
+from ..episodes.images import decode_images
 from ..episodes.video import Wanted, decode_file, plan_files
 from ..processing_value import resize_images
 
-CHUNK = 16  # pictures held in full size by a camera: 15 MB at 640x480
-QUEUE = 8  # chunks of resized pictures that a camera may be ahead: 19 MB at 224 pixels
+CHUNK = 16  # resized pictures that a camera hands on at a time
+QUEUE = 8  # chunks that a camera may be ahead: 19 MB at 224 pixels
 
 
 @dataclass
@@ -124,26 +124,22 @@ def _frames(
 
 
 def _resized(frames: Iterator[np.ndarray], rows: np.ndarray, size: int, resample: str) -> Iterator[Pictures]:
-    """Frames of these rows in chunks of one size; what came before an error is given before it is raised."""
-    held: list[np.ndarray] = []
+    """Frames of these rows, resized, in chunks; what came before an error is given before it is raised."""
+    held: list[torch.Tensor] = []
     begin = 0
-
-    def chunk() -> Pictures:
-        images = torch.from_numpy(stack_images(held))
-        return Pictures(rows[begin : begin + len(held)], resize_images(images, size, resample).contiguous())
-
     failure = None
     while failure is None:
         try:
             frame = next(frames, None)
         except DatasetError as error:
             frame, failure = None, error
-        if held and (frame is None or len(held) == CHUNK or frame.shape != held[0].shape):
-            yield chunk()
+        if held and (frame is None or len(held) == CHUNK):
+            yield Pictures(rows[begin : begin + len(held)], torch.cat(held))
             begin, held = begin + len(held), []
         if frame is None:
             break
-        held.append(frame)
+        # one by one: stacking pictures in full size would cost more than the call
+        held.append(resize_images(torch.from_numpy(frame).permute(2, 0, 1)[None], size, resample))
     if failure is not None:
         raise failure
 

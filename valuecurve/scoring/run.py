@@ -6,7 +6,8 @@ stays until all parts are there, takes over those of processes that died, and co
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def score_dataset(
     began = time.monotonic()
     total = sum(len(part.rows) for part in todo)
     with (
+        _single_threaded(),
         frame_bar("scoring", total, progress and state.is_main_process) as advance,
         Forward(
             checkpoint, device, job.dtype, threads, job.settings.quantiles, job.settings.distribution
@@ -92,6 +94,17 @@ def score_dataset(
                 time.sleep(WAIT)  # others are at work on them
     manifest = _complete(folder, job) if state.is_main_process else read_manifest(folder)
     return Summary(folder, manifest, count.own, time.monotonic() - began)
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Torch uses one thread for each operation: those that wait for the next one would spin meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Count:
