@@ -4,11 +4,11 @@ Baselines that it must beat, figures and overlay videos of its curves, and the t
 (the metrics themselves are pure arrays, in `valuecurve.metrics`). `answers` measures how well it answers.
 """
 
+from ..metrics import quantiles as quantiles
 from .baselines import ElapsedTime as ElapsedTime
 from .baselines import constant_distribution as constant_distribution
 from .curves import Curve as Curve
 from .curves import pick_thumbnails as pick_thumbnails
-from .curves import quantiles as quantiles
 from .figures import plot_curves as plot_curves
 from .report import table as table
 from .report import write_json as write_json

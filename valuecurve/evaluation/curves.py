@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from valuecurve.returns import bin_centers
+from valuecurve.metrics import quantiles
 
 
 @dataclass
@@ -101,30 +101,6 @@ class Curve:
 
     def _error(self, what: str) -> ValueError:
         return ValueError(f"Curve of episode {self.episode_index}: {what}.")
-
-
-def quantiles(probabilities, levels, v_min: float = -1.0, v_max: float = 0.0) -> np.ndarray:
-    """Quantiles of distributions over bins, each bin's mass spread evenly over the bin's width.
-
-    Args:
-        probabilities: [T, K].
-        levels: n numbers in (0, 1).
-
-    Returns:
-        float64 [n, T] in value units, inside [v_min, v_max]; they move smoothly with the probabilities
-        instead of jumping from centre to centre.
-    """
-    F_TK = np.cumsum(np.asarray(probabilities, dtype=np.float64), axis=1)
-    F_TK /= F_TK[:, -1:]
-    centers = bin_centers(F_TK.shape[1], v_min, v_max).astype(np.float64)
-    width = centers[1] - centers[0]
-    result = np.empty((len(levels), len(F_TK)))
-    for row, level in zip(result, levels, strict=True):
-        k = np.argmax(F_TK >= level, axis=1)  # the bin in which F reaches the level
-        after = np.take_along_axis(F_TK, k[:, None], axis=1)[:, 0]
-        before = np.where(k > 0, np.take_along_axis(F_TK, np.maximum(k - 1, 0)[:, None], axis=1)[:, 0], 0.0)
-        row[:] = centers[k] + width * ((level - before) / np.maximum(after - before, 1e-12) - 0.5)
-    return np.clip(result, v_min, v_max)
 
 
 def pick_thumbnails(frames, count: int = 5) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scipy.ndimage import gaussian_filter1d
 
-from .curves import Curve, quantiles
+from ..metrics import quantiles
+from .curves import Curve
 from .style import (
     BAND_LEVELS,
     BAND_OPACITY,
