@@ -116,6 +116,24 @@ def test_odd_outcomes_are_told(make):
     assert "–" in output  # no failures, no share of them
 
 
+def test_values_that_tell_nothing_apart_are_told(make):
+    root = make(cameras={})
+    write_scores(open_dataset(root), "t", np.full(57, -0.5))
+    code, output = run("label", root, "--tag", "t", "--horizon", 3, "--dry-run", "--json")
+    warnings = json.loads(output)["warnings"]
+    assert code == 0 and len(warnings) == 2
+    assert "of the frames are positive, not 30%, for so many tie at the threshold" in warnings[0]
+
+
+def test_a_dataset_of_version_2_1(make):
+    root = make(version="v2.1")
+    dataset = open_dataset(root)
+    write_scores(dataset, "t", noisy_values(dataset, resolve_outcomes(dataset).success))
+    code, output = run("label", root, "--tag", "t", "--horizon", 3, "--json")
+    assert code == 0 and json.loads(output)["warnings"] == []
+    assert len(read_labels(open_dataset(root), "t").rows) == 57
+
+
 def break_scores(root, damage):
     folder = root / "values/t"
     if damage == "revision":

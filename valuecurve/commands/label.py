@@ -104,16 +104,15 @@ def _label(dataset, tag: str, settings, values: Path | None, dry_run: bool, as_j
     scores = read_scores(dataset, tag, values)
     labelling = make_labels(dataset, scores, settings, values)
     summary = summarise(labelling)
-    warnings = labelling.outcomes.warnings if labelling.outcomes else []
     written = []
     if not dry_run:
         labels = write_labels(dataset, tag, labelling.table, labelling.settings, values)
         written = [labels.folder / "labels.parquet", _draw(labelling, tag, labels.folder)]
     if as_json:
-        found = {**summary, "warnings": warnings, "written": [str(path) for path in written]}
+        found = {**summary, "written": [str(path) for path in written]}
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    for warning in warnings:
+    for warning in summary["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
     print_summary(summary, Console(markup=False, emoji=False, highlight=False))
     typer.echo(

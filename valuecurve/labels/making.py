@@ -121,9 +121,10 @@ def parts_of(labelling: Labelling) -> list[Part]:
     task = np.array([view.tasks.index(text) for text in view.tasks])[view.task_index]
     stages = labelling.settings["stages"] or 1
     code = task * stages + (table["stage"].to_numpy() if "stage" in table.column_names else 0)
+    order = np.argsort(code, kind="stable")
+    present, starts = np.unique(code[order], return_index=True)
     parts = []
-    for number in np.unique(code).tolist():
-        rows = np.flatnonzero(code == number)
+    for number, rows in zip(present.tolist(), np.split(order, starts[1:]), strict=True):
         threshold = labelling.settings["thresholds"][labelling.groups[labelling.group[rows[0]]]]
         stage = number % stages if labelling.settings["stages"] else None
         parts.append(Part(view.tasks[number // stages], stage, rows, threshold))

@@ -26,6 +26,7 @@ def summarise(labelling: Labelling) -> dict:
         shares = _shares(a_t, positive, success, part.rows)
         rows.append({"task": part.task, **stage, "threshold": part.threshold, **shares})
     return {
+        "warnings": [*(labelling.outcomes.warnings if labelling.outcomes else []), *_ties(labelling, a_t)],
         "settings": labelling.settings,
         "frames": len(a_t),
         "episodes": len(view.lengths),
@@ -33,6 +34,20 @@ def summarise(labelling: Labelling) -> dict:
         "tasks": rows,
         "all": _shares(a_t, positive, success, np.arange(len(a_t))),
     }
+
+
+def _ties(labelling: Labelling, a_t: np.ndarray) -> list[str]:
+    """A warning for each group in which far more frames than asked for reach the threshold."""
+    names, fraction = labelling.groups, labelling.settings["positive_fraction"]
+    levels = np.array([labelling.settings["thresholds"].get(name, np.nan) for name in names])
+    reach = np.bincount(labelling.group, a_t.astype(np.float64) >= levels[labelling.group], len(names))
+    share = reach / np.maximum(np.bincount(labelling.group, minlength=len(names)), 1)
+    return [
+        f"{names[i]}: {share[i]:.0%} of the frames are positive, not {fraction:.0%}, for so many tie at the "
+        f"threshold {levels[i]:+.4f}; does the model tell frames apart?"
+        for i in np.flatnonzero(share > fraction + 0.05).tolist()
+        if np.count_nonzero((labelling.group == i) & (a_t == levels[i])) > 1
+    ]
 
 
 def _shares(a_t: np.ndarray, positive: np.ndarray, success: np.ndarray | None, rows: np.ndarray) -> dict:
