@@ -64,6 +64,8 @@ def test_a_csv_file_is_read(make, tmp_path, text):
         (table([*enumerate(WORDS), (0, "1")]), "line 8: episode 0 is there twice"),
         (table(list(enumerate(WORDS))[2:]), "says nothing of the episodes 0, 1 of .*; add them"),
         (table([("two", "1")]), "line 2: episode_index must be a whole number, got 'two'"),
+        (table([("1_0", "1")]), "line 2: episode_index must be a whole number, got '1_0'"),
+        (table([(1.0, "1")]), "line 2: episode_index must be a whole number, got '1.0'"),
         (
             "episode,outcome\n0,1\n",
             "must name the columns episode_index and success, it holds episode, outcome",

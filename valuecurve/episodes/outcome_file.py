@@ -40,12 +40,9 @@ def read_outcome_csv(dataset: EpisodeDataset, path: str | Path) -> np.ndarray:
     known = set(dataset.episode_ids.tolist())
     for line, episode_text, word in rows:
         where = f"{path}, line {line}"
-        try:
-            episode = int(episode_text)
-        except ValueError:
-            raise DatasetError(
-                f"{where}: episode_index must be a whole number, got {episode_text!r}"
-            ) from None
+        if not (episode_text.isascii() and episode_text.isdigit()):
+            raise DatasetError(f"{where}: episode_index must be a whole number, got {episode_text!r}")
+        episode = int(episode_text)
         if episode not in known:
             raise DatasetError(f"{where}: {dataset.root} has no episode {episode}; remove the line")
         if episode in outcomes:
