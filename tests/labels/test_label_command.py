@@ -107,6 +107,15 @@ def test_labelling_again_is_free_and_the_scores_stay(scored):
     assert names == {"scores", "manifest.json", "labels.parquet", "labels.png"}
 
 
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_no_figure_is_cut_off_on_a_narrow_terminal(scored, width):
+    arguments = ["label", str(scored), "--tag", "t", "--horizon", "3", "--per-stage", "2", "--dry-run"]
+    shown = CliRunner().invoke(app, arguments, env={"COLUMNS": str(width)}).output
+    table = shown[shown.index("task  ") : shown.index("nothing was")]
+    assert "…" not in table and all(len(line) <= width for line in table.splitlines())
+    assert "in failures" in table and table.count("%") >= 12
+
+
 def test_odd_outcomes_are_told(make):
     root = make(cameras={}, success=[True] * 6)
     dataset = open_dataset(root)

@@ -8,6 +8,7 @@ from valuecurve.episodes.inspection import one_line
 from valuecurve.labels.making import Labelling, parts_of
 
 QUANTILES = {"5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
+SHOWN = ((110, tuple(QUANTILES)), (92, ("5%", "median", "95%")), (0, ("median",)))  # by console width
 
 
 def summarise(labelling: Labelling) -> dict:
@@ -77,24 +78,26 @@ def _mean(flags: np.ndarray) -> float | None:
 
 
 def print_summary(summary: dict, console: Console) -> None:
-    """Show a summary. The console should not interpret markup: task texts are shown as they are."""
+    """Show a summary. The console should not interpret markup: task texts are shown as they are.
+
+    A narrow console gets fewer quantiles.
+    """
     settings, rows = summary["settings"], summary["tasks"]
     for line in _how(summary):
         console.print(line, soft_wrap=True)
     staged = any("stage" in row for row in rows)
+    quantiles = next(names for width, names in SHOWN if console.width >= width)
     table = Table(box=None, pad_edge=False)
     table.add_column("task", max_width=44)
     if staged:
         table.add_column("stage", justify="right")
-    for name in ("frames", "5%", "25%", "median", "75%", "95%", "threshold"):
-        table.add_column(name, justify="right")
-    for name in ("positive", "in successes", "in failures"):
-        table.add_column(name, justify="right")
+    for name in ("frames", *quantiles, "threshold", "positive", "in successes", "in failures"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         stage = [str(row["stage"])] if staged else []
-        table.add_row(one_line(row["task"]), *stage, *_cells(row, f"{row['threshold']:+.4f}"))
+        table.add_row(one_line(row["task"]), *stage, *_cells(row, quantiles, f"{row['threshold']:+.4f}"))
     if len(rows) > 1:
-        table.add_row("all", *([""] if staged else []), *_cells(summary["all"], ""))
+        table.add_row("all", *([""] if staged else []), *_cells(summary["all"], quantiles, ""))
     console.print()
     console.print(table)
     if settings["slices"]:
@@ -124,7 +127,7 @@ def _how(summary: dict) -> list[str]:
     return lines
 
 
-def _cells(row: dict, threshold: str) -> list[str]:
-    levels = [f"{row['advantage'][name]:+.3f}" for name in QUANTILES]
+def _cells(row: dict, quantiles: tuple[str, ...], threshold: str) -> list[str]:
+    levels = [f"{row['advantage'][name]:+.3f}" for name in quantiles]
     shares = [row[name] for name in ("positive", "positive_in_successes", "positive_in_failures")]
     return [f"{row['frames']:,}", *levels, threshold, *("–" if s is None else f"{s:.1%}" for s in shares)]
