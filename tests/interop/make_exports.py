@@ -2,7 +2,7 @@
 
     python tests/interop/make_exports.py DATASET FOLDER
 
-Writes FOLDER/<sample, tricky, tricky_v21>/<format> and, as FOLDER/<…>/expected.npz, what LeRobot must read.
+Writes FOLDER/<sample, tricky, partly, tricky_v21>/<format> and expected.npz beside, what LeRobot must read.
 """
 
 import shutil
@@ -24,12 +24,14 @@ from valuecurve.labels.exports import export_labels  # noqa: E402
 FORMATS = ("lerobot", "kai0", "rabc", "evo-rl")
 
 
-def make(source: Path, folder: Path, formats: tuple[str, ...] = FORMATS) -> None:
-    """Label a dataset by a formula, export it and write down what must come out."""
-    dataset = open_dataset(source)
-    labels = made_up_labels(dataset, values=folder / "values", interventions=True)
+def make(
+    source: Path, folder: Path, formats: tuple[str, ...] = FORMATS, episodes: list[int] | None = None
+) -> None:
+    """Label a dataset (or some episodes) by a formula, export it and write down what must come out."""
+    dataset, values = open_dataset(source), folder / "values"
+    labels = made_up_labels(dataset, values=values, interventions=True, episodes=episodes)
     for name in formats:
-        export_labels(dataset, "v1", name, folder / name, values=folder / "values")
+        export_labels(dataset, "v1", name, folder / name, values=values, drop_unlabelled=episodes is not None)
     texts = {
         name: [
             indicator_text(dataset.tasks[task], bool(flag), template)
@@ -58,4 +60,5 @@ if __name__ == "__main__":
     shutil.rmtree(target, ignore_errors=True)
     make(Path(sys.argv[1]), target / "sample")
     make(make_tricky(target / "tricky_source", "v3.0"), target / "tricky")
+    make(target / "tricky_source", target / "partly", episodes=[1, 3, 4])
     make(make_tricky(target / "tricky_v21_source", "v2.1"), target / "tricky_v21", ("lerobot",))

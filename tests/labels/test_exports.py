@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from made_up_labels import made_up_labels
-from tiny_datasets import TOP, WRIST, make_dataset
+from tiny_datasets import TOP, WRIST, make_dataset, read_bars
 from tricky_dataset import LENGTHS, NOTE, make_tricky
 
 from valuecurve.advantages import dataset_progress_difference, indicator_text
-from valuecurve.episodes import DatasetError, open_dataset
+from valuecurve.episodes import DatasetError, decode_video, open_dataset
 from valuecurve.episodes.statistics import array_statistics
 from valuecurve.labels.exports import FORMATS, export_labels
 from valuecurve.labels.exports.statistics import episode_statistics
@@ -402,6 +402,103 @@ def test_parquet_of_many_rows_is_several_files(plain, tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", [name for name in FORMATS if name != "parquet"])
 def test_datasets_are_exported_whole_or_the_unlabelled_episodes_are_named(plain, tmp_path, format):
     made_up_labels(plain, episodes=[0, 1, 3, 5])
-    with pytest.raises(DatasetError, match="no labels under 'v1' for episodes 2, 4; .*--format parquet"):
+    with pytest.raises(DatasetError, match="no labels under 'v1' for episodes 2, 4; .*--drop-unlabelled"):
         export_labels(plain, "v1", format, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
+
+
+KEPT = [1, 3, 4]  # the first file of v3.0 holds episodes 0 and 1, the last one only 4
+
+
+@pytest.fixture
+def partly(tricky, tmp_path):
+    """An export of the labelled episodes of a dataset alone, and the rows of the source that it holds."""
+    labels = made_up_labels(tricky, episodes=KEPT)
+    before = files_of(tricky.root)
+    made = export_labels(tricky, "v1", "lerobot", tmp_path / "out", drop_unlabelled=True)
+    assert (made.episodes, made.frames) == (3, 25) and files_of(tricky.root) == before
+    return tricky, open_dataset(tmp_path / "out"), labels
+
+
+def test_unlabelled_episodes_can_be_left_out_and_the_others_are_numbered_anew(partly):
+    source, made, labels = partly
+    assert made.lengths.tolist() == [7, 10, 8] and made.episode_ids.tolist() == [0, 1, 2]
+    assert made.frames["index"].to_pylist() == list(range(25))
+    assert made.info["total_episodes"] == 3 and made.info["total_frames"] == 25
+    assert made.info["splits"] == {"train": "0:3"}
+    assert made.episodes["operator"].to_pylist() == ["bob", "bob", "ann"]
+    np.testing.assert_array_equal(made.states, source.states[labels.rows])
+    np.testing.assert_array_equal(made.frames["advantage"], labels.advantage)
+    expected = [
+        indicator_text(source.tasks[t], bool(p))
+        for t, p in zip(labels.task_index, labels.positive, strict=True)
+    ]
+    assert [made.tasks[task] for task in made.task_index] == expected
+    if source.version == "v3.0":
+        assert made.episodes["dataset_from_index"].to_pylist() == [0, 7, 17]
+        assert made.episodes["dataset_to_index"].to_pylist() == [7, 17, 25]
+    else:
+        assert made.info["total_videos"] == 3 and made.info["total_chunks"] == 1
+
+
+def test_pictures_stay_with_their_episodes_when_others_are_left_out(partly):
+    source, made, labels = partly
+    for camera in (TOP, WRIST):  # video, images in the tables
+        pictures = np.concatenate([chunk for _, chunk in decode_video(made, camera)])
+        episode, frame = read_bars(pictures)
+        np.testing.assert_array_equal(episode, source.episode_index[labels.rows])
+        np.testing.assert_array_equal(frame, source.frame_index[labels.rows])
+    names = {path.name for path in (made.root / "videos").rglob("*.mp4")}
+    expected = {"file-000.mp4", "file-001.mp4"}
+    if source.version == "v2.1":
+        expected = {f"episode_00000{i}.mp4" for i in range(3)}
+    assert names == expected
+
+
+def test_statistics_are_those_of_the_episodes_that_are_kept(partly):
+    source, made, labels = partly
+    found = per_episode_statistics(made.root, made.version, "value")
+    assert [stats["count"] for stats in found] == [[7], [10], [8]]
+    index = per_episode_statistics(made.root, made.version, "index")
+    assert [stats["min"] for stats in index] == [[0], [7], [17]]
+    if made.version == "v3.0":
+        stats = json.loads((made.root / "meta/stats.json").read_text())
+        assert stats["value"]["count"] == [25] and stats["index"]["max"] == [24.0]
+
+
+@pytest.mark.parametrize("format", ["kai0", "evo-rl", "rabc", "opentau"])
+def test_every_format_can_leave_unlabelled_episodes_out(tricky, tmp_path, format):
+    labels = made_up_labels(tricky, episodes=KEPT)
+    export_labels(tricky, "v1", format, tmp_path / "out", drop_unlabelled=True)
+    made = open_dataset(tmp_path / "out")
+    assert made.lengths.tolist() == [7, 10, 8]
+    if format == "rabc":
+        table = pq.read_table(tmp_path / "out/sarm_progress.parquet")
+        assert table["index"].to_pylist() == list(range(25))
+        assert table["episode_index"].to_pylist() == made.episode_index.tolist()
+    if format == "opentau":
+        keys = list(read_as_opentau(tmp_path / "out"))
+        assert [episode for episode, _ in keys] == made.episode_index.tolist()
+        assert [second for _, second in keys] == made.frames["timestamp"].to_pylist()
+    if format == "kai0":
+        progress = dataset_progress_difference(1 + labels.value, made.lengths, 3)
+        np.testing.assert_allclose(made.frames["relative_advantage"], progress, atol=1e-6)
+
+
+def test_statistics_of_other_features_are_merged_of_the_episodes_that_are_kept(tmp_path):
+    random = np.random.default_rng(0)
+    values = [random.normal(size=(length, 2)) for length in (4, 5, 6)]
+    columns = {}
+    for name in ("min", "max", "mean", "std", "count", "q01", "q10", "q50", "q90", "q99"):
+        columns[f"stats/action/{name}"] = [array_statistics(part)[name].tolist() for part in values]
+    root = make_dataset(tmp_path / "source", lengths=(4, 5, 6), files=1, metadata=columns)
+    whole = {name: v.tolist() for name, v in array_statistics(np.concatenate(values)).items()}
+    (root / "meta/stats.json").write_text(json.dumps({"action": whole, "unknown": {"mean": [1.0]}}))
+    dataset = open_dataset(root)
+    made_up_labels(dataset, episodes=[0, 2])
+    export_labels(dataset, "v1", "evo-rl", tmp_path / "out", drop_unlabelled=True)
+    stats = json.loads((tmp_path / "out/meta/stats.json").read_text())
+    expected = array_statistics(np.concatenate([values[0], values[2]]))
+    for name in ("min", "max", "mean", "std", "count"):
+        np.testing.assert_allclose(stats["action"][name], expected[name])
+    assert stats["unknown"] == {"mean": [1.0]}

@@ -30,6 +30,9 @@ def export(
         typer.Option(help="Text of a labelled task, with {task} and {indicator}, or: default, kai0."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an export that is there already.")] = False,
+    drop_unlabelled: Annotated[
+        bool, typer.Option(help="Leave out the episodes without labels; the others are numbered anew.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Write the labels of a dataset in somebody's format, as a new dataset; videos are hard-linked."""
@@ -38,7 +41,14 @@ def export(
 
     try:
         made = export_labels(
-            open_dataset(dataset), tag, format, output, values=values, template=template, overwrite=overwrite
+            open_dataset(dataset),
+            tag,
+            format,
+            output,
+            values=values,
+            template=template,
+            overwrite=overwrite,
+            drop_unlabelled=drop_unlabelled,
         )
     except DatasetError as error:
         typer.echo(f"error: {error}", err=True)

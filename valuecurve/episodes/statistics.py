@@ -30,7 +30,7 @@ def image_statistics(images: np.ndarray, most: int = 20) -> Statistics:
 
 
 def merge_statistics(parts: list[Statistics]) -> Statistics:
-    """Statistics of the whole from those of its episodes; quantiles are averaged, as in lerobot."""
+    """Statistics of the whole from those of its episodes; quantiles, if any, are averaged as in lerobot."""
     stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     counts = stacked["count"].reshape(-1, *[1] * (stacked["mean"].ndim - 1))
     weights = counts / counts.sum()
@@ -42,5 +42,5 @@ def merge_statistics(parts: list[Statistics]) -> Statistics:
         "mean": mean,
         "std": np.sqrt(spread),
         "count": stacked["count"].sum(0),
-        **{name: (weights * stacked[name]).sum(0) for name in QUANTILES},
+        **{name: (weights * stacked[name]).sum(0) for name in QUANTILES if name in stacked},
     }

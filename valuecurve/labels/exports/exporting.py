@@ -1,18 +1,18 @@
 """`export_labels`: a label set as a new dataset, in one of the formats."""
 
 import difflib
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import valuecurve
 from valuecurve.advantages import indicator_text
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
 from valuecurve.labels.exports import folder
+from valuecurve.labels.exports.changes import Kept, check_columns
 from valuecurve.labels.exports.formats import (
     FORMATS,
     SIDECARS,
@@ -21,10 +21,9 @@ from valuecurve.labels.exports.formats import (
     write_flat,
     write_sidecar,
 )
-from valuecurve.labels.exports.rewriting import check_columns, rewrite_tables, write_json, write_tasks_jsonl
+from valuecurve.labels.exports.metadata import write_json, write_tasks_jsonl
+from valuecurve.labels.exports.rewriting import rewrite_tables, unchanged
 from valuecurve.labels.label_set import LabelSet, read_labels
-
-LINKED = ("videos", "images")  # folders of a dataset that tools only read
 
 
 @dataclass
@@ -49,6 +48,7 @@ def export_labels(
     values: str | Path | None = None,
     template: str | None = None,
     overwrite: bool = False,
+    drop_unlabelled: bool = False,
 ) -> Exported:
     """Write the labels of a tag as a new dataset; the source is only read.
 
@@ -61,6 +61,8 @@ def export_labels(
         template: text of a labelled task with {task} and {indicator}, or a preset (`advantages.TEMPLATES`);
             the format's own when None.
         overwrite: replace an export that is at `output` already.
+        drop_unlabelled: leave out the episodes that have no labels; the others are numbered anew. Without it,
+            unlabelled episodes are an error in all formats but "parquet", which holds the labels alone.
 
     Raises:
         DatasetError: an unknown format, an output that exists or lies in the source, labels that are missing
@@ -70,59 +72,44 @@ def export_labels(
     template = _checked_template(_known(format), template)
     folder.check_place(output, dataset.root, sidecars, overwrite)
     labels = read_labels(dataset, tag, values)
-    if format != "parquet":
-        _check_complete(dataset, labels, format, tag)
+    kept = Kept(dataset, dataset.episode_positions(np.unique(labels.episode_index).tolist()))
+    if format != "parquet" and not drop_unlabelled:
+        _check_complete(kept, format, tag)
     with folder.new_folder(output) as target:
         linked = copied = 0
         if format == "parquet":
             write_flat(dataset, labels, template, target)
         else:
-            written = _write_dataset(format, dataset, labels, tag, template, target)
-            linked, copied = folder.take_over(unchanged(dataset, written, labels.folder.parent, target))
-        write_json(_provenance(labels, tag, format, template), target / folder.MARK)
-    episodes = len(np.unique(labels.episode_index))
+            written = _write_dataset(format, kept, _renumbered(labels, kept), tag, template, target)
+            linked, copied = folder.take_over(unchanged(kept, written, labels.folder.parent, target))
+        write_json(_provenance(labels, kept, tag, format, template), target / folder.MARK)
     positive = int(labels.positive.sum())
-    return Exported(output, format, len(labels.rows), episodes, positive, linked, copied)
+    return Exported(output, format, len(labels.rows), len(kept.positions), positive, linked, copied)
+
+
+def _renumbered(labels: LabelSet, kept: Kept) -> LabelSet:
+    """The labels with the numbers that episodes and frames have in the export."""
+    table = labels.table
+    for name, values in kept.new_numbers().items():
+        table = table.set_column(table.column_names.index(name), name, pa.array(values))
+    return replace(labels, table=table)
 
 
 def _write_dataset(
-    format: str, dataset: EpisodeDataset, labels: LabelSet, tag: str, template: str, target: Path
+    format: str, kept: Kept, labels: LabelSet, tag: str, template: str, target: Path
 ) -> set[Path]:
     """Write what a format changes or adds; its paths, relative to the dataset."""
-    if format in SIDECARS:
-        return {write_sidecar(format, dataset, labels, target).relative_to(target)}
-    changes = changes_of(format, dataset, labels, tag, template)
+    dataset, written = kept.dataset, set()
+    changes = changes_of(format, kept, labels, tag, template)
     check_columns(dataset, changes)
-    written = rewrite_tables(dataset, changes, target)
+    if changes.arrays(kept):
+        written |= rewrite_tables(kept, changes, target)
+    if format in SIDECARS:
+        written.add(write_sidecar(format, dataset, labels, target).relative_to(target))
     if format == "kai0" and changes.tasks is not None:  # its reader knows no other list of tasks
         write_tasks_jsonl(changes.tasks, target / "meta/tasks.jsonl")
         written.add(Path("meta/tasks.jsonl"))
     return written
-
-
-def unchanged(
-    dataset: EpisodeDataset, written: set[Path], values: Path, target: Path
-) -> Iterator[folder.Taken]:
-    """Every file of the dataset that was not written anew; its sidecars and hidden files stay behind."""
-    root = dataset.root
-    left = {(root / "values").resolve(), values.resolve()}
-    pictures = {path.relative_to(root) for path in dataset.data_files if _holds_images(dataset)}
-    for place, folders, names in os.walk(root, followlinks=True):
-        here = Path(place)
-        folders[:] = sorted(
-            name for name in folders if name[0] != "." and (here / name).resolve() not in left
-        )
-        for name in sorted(names):
-            relative = (here / name).relative_to(root)
-            if name[0] == "." or relative in written or relative == Path(folder.MARK):
-                continue
-            link = relative.parts[0] in LINKED or relative in pictures
-            yield folder.Taken(here / name, target / relative, link)
-
-
-def _holds_images(dataset: EpisodeDataset) -> bool:
-    """Whether images lie in the data files themselves."""
-    return any(feature.get("dtype") == "image" for feature in dataset.info["features"].values())
 
 
 def _known(format: str) -> str:
@@ -148,25 +135,26 @@ def _checked_template(format: str, template: str | None) -> str:
     return template
 
 
-def _check_complete(dataset: EpisodeDataset, labels: LabelSet, format: str, tag: str) -> None:
+def _check_complete(kept: Kept, format: str, tag: str) -> None:
     """Every frame needs a label: readers would take one without for negative, positive, or fail."""
-    missing = np.setdiff1d(dataset.episode_ids, labels.episode_index).tolist()
+    missing = np.delete(kept.dataset.episode_ids, kept.positions).tolist()
     if not missing:
         return
     some = ", ".join(map(str, missing[:10])) + (f" … ({len(missing)} in all)" if len(missing) > 10 else "")
     raise DatasetError(
-        f"{dataset.root}: no labels under {tag!r} for episode{'s' if len(missing) > 1 else ''} {some}; the "
-        f"format {format!r} needs one for every frame. Score and label the rest, or export the labelled "
-        "frames alone: --format parquet"
+        f"{kept.dataset.root}: no labels under {tag!r} for episode{'s' if len(missing) > 1 else ''} {some}; "
+        f"the format {format!r} needs one for every frame. Score and label the rest, or leave these episodes "
+        "out: --drop-unlabelled"
     )
 
 
-def _provenance(labels: LabelSet, tag: str, format: str, template: str) -> dict:
+def _provenance(labels: LabelSet, kept: Kept, tag: str, format: str, template: str) -> dict:
     """What the export was made from; the same export gives the same bytes."""
     return {
         "format": format,
         "tag": tag,
         "template": template or None,
+        "episodes": "all" if kept.all else kept.dataset.episode_ids[kept.positions].tolist(),
         "valuecurve": valuecurve.__version__,
         **{key: labels.manifest[key] for key in ("dataset", "scores", "labels")},
     }

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from valuecurve.advantages import dataset_progress_difference, indicator_text
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError
-from valuecurve.labels.exports.rewriting import Changes
+from valuecurve.labels.exports.changes import Changes, Kept
 from valuecurve.labels.label_set import LabelSet
 
 DATASETS = ("lerobot", "kai0", "evo-rl")  # rewrite the tables
@@ -36,13 +36,13 @@ CHUNK = 50  # frames that kai0 looks ahead, where the labels have no horizon
 ROWS = 1_000_000  # rows of one file of the flat format
 
 
-def changes_of(format: str, dataset: EpisodeDataset, labels: LabelSet, tag: str, template: str) -> Changes:
-    """What a format of DATASETS changes in the tables; every frame of the dataset must be labelled."""
+def changes_of(format: str, kept: Kept, labels: LabelSet, tag: str, template: str) -> Changes:
+    """What a format changes in the tables; `labels` has every frame of the kept episodes."""
     if format == "lerobot":
-        return lerobot(dataset, labels, template)
+        return lerobot(kept, labels, template)
     if format == "kai0":
-        return kai0(dataset, labels, template)
-    return evo_rl(labels, tag)
+        return kai0(kept, labels, template)
+    return evo_rl(labels, tag) if format == "evo-rl" else Changes()
 
 
 def write_sidecar(format: str, dataset: EpisodeDataset, labels: LabelSet, target: Path) -> Path:
@@ -53,16 +53,16 @@ def write_sidecar(format: str, dataset: EpisodeDataset, labels: LabelSet, target
 # -- datasets ----------------------------------------------------------------------------------------------
 
 
-def lerobot(dataset: EpisodeDataset, labels: LabelSet, template: str) -> Changes:
+def lerobot(kept: Kept, labels: LabelSet, template: str) -> Changes:
     """A negative and a positive task for each task: task_index = 2 * task + positive."""
     return Changes(
         columns={"advantage": labels.advantage, "value": labels.value, "indicator": labels.positive},
         task_index=2 * labels.task_index + labels.positive,
-        tasks=[indicator_text(task, flag, template) for task in dataset.tasks for flag in (False, True)],
+        tasks=[indicator_text(task, flag, template) for task in kept.dataset.tasks for flag in (False, True)],
     )
 
 
-def kai0(dataset: EpisodeDataset, labels: LabelSet, template: str) -> Changes:
+def kai0(kept: Kept, labels: LabelSet, template: str) -> Changes:
     """kai0's three columns, and its classes: negative and positive, or the slices of the label set.
 
     The n classes of task k are the tasks k * n … k * n + n - 1: 0 and 1 for the first task. A checkpoint that
@@ -73,9 +73,9 @@ def kai0(dataset: EpisodeDataset, labels: LabelSet, template: str) -> Changes:
     names: list[bool | int] = list(range(slices)) if slices else [False, True]
     classes = labels.slice if slices and labels.slice is not None else labels.positive
     return Changes(
-        columns=_kai0_columns(labels, dataset.lengths),
+        columns=_kai0_columns(labels, kept.lengths),
         task_index=len(names) * labels.task_index + classes,
-        tasks=[indicator_text(task, name, template) for task in dataset.tasks for name in names],
+        tasks=[indicator_text(task, name, template) for task in kept.dataset.tasks for name in names],
     )
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import valuecurve
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.labels.exports import folder
-from valuecurve.labels.exports.exporting import unchanged
-from valuecurve.labels.exports.rewriting import Changes, check_columns, rewrite_tables, write_json
+from valuecurve.labels.exports.changes import Changes, check_columns, everything
+from valuecurve.labels.exports.metadata import write_json
+from valuecurve.labels.exports.rewriting import rewrite_tables, unchanged
 
 COLUMN = "next.success"
 
@@ -31,12 +32,12 @@ def export_outcomes(
     output = Path(output)
     flags = np.zeros(dataset.frames.num_rows, bool)
     flags[dataset.starts + dataset.lengths - 1] = success
-    changes = Changes(columns={COLUMN: flags})
+    changes, kept = Changes(columns={COLUMN: flags}), everything(dataset)
     folder.check_place(output, dataset.root, None, overwrite)
     check_columns(dataset, changes)
     with folder.new_folder(output) as target:
-        written = rewrite_tables(dataset, changes, target)
-        folder.take_over(unchanged(dataset, written, dataset.root / "values", target))
+        written = rewrite_tables(kept, changes, target)
+        folder.take_over(unchanged(kept, written, dataset.root / "values", target))
         about = {"key": dataset.key, "fingerprint": dataset.fingerprint}
         made = {"format": "outcomes", "valuecurve": valuecurve.__version__, "dataset": about}
         write_json(made, target / folder.MARK)
