@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from valuecurve import ValueModel, ValueProcessor
@@ -103,6 +105,21 @@ def test_the_answering_view_shares_every_weight(loaded):
 )
 def test_what_does_not_count_in_an_answer(text, plain):
     assert normalise(text) == plain
+
+
+def test_a_checkpoint_without_its_language_head_does_not_answer_at_random(tmp_path):
+    config = ValueModel.from_pretrained(BASE).config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = False  # a head of its own
+    with torch.device("meta"):
+        names = ValueModel(config).state_dict().keys()
+    assert "lm_head.weight" in names
+    shutil.copytree(BASE, tmp_path / "headless")
+    config.save_pretrained(tmp_path / "headless")
+    weights = load_file(BASE / "model.safetensors")
+    weights.pop("lm_head.weight", None)
+    save_file(weights, tmp_path / "headless" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="it lacks weights of this model: lm_head.weight"):
+        load_answering(tmp_path / "headless")
 
 
 def test_what_is_no_value_checkpoint_is_refused(tmp_path):

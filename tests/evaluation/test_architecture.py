@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 from tiny_models import TEXT, VISION
 from transformers import AutoConfig
+from typer.testing import CliRunner
 
 from valuecurve import ValueConfig, ValueModel
+from valuecurve.cli import app
 from valuecurve.evaluation.architecture import (
     parameter_rows,
     parameter_table,
@@ -159,6 +161,27 @@ def test_the_commands(tmp_path):
         and done.stderr.startswith("error: no recipe at")
         and "Traceback" not in done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "model: [", "a.yaml cannot be read as YAML: "),
+        ("b.yaml", "data: 5", "'data' is a value, not a section"),
+        ("c.yaml", "model: {config: {projector: mpl}}", "c.yaml makes no model: projector='mpl'"),
+        ("d.yaml", "model: {config: {text_config: {hidden_size: wide}}}", "d.yaml makes no model: "),
+        ("e.json", "{", "e.json is no recipe (YAML), checkpoint or config.json: "),
+        ("f.json", '{"model_type": "valuecurve", "num_bins": "many"}', "f.json makes no model: "),
+        ("g.json", "[]", "g.json is no recipe (YAML), checkpoint or config.json"),
+    ],
+)
+def test_what_makes_no_model_is_one_clear_line(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    for command in (["draw"], ["parameters"]):
+        done = CliRunner().invoke(app, [*command, str(tmp_path / name)])
+        assert done.exit_code == 1 and isinstance(done.exception, SystemExit), done.exception
+        assert done.output.startswith("error: ") and message in " ".join(done.output.split())
+        assert done.output.count("\n") == 1, done.output
 
 
 def test_numbers_are_short():

@@ -12,13 +12,14 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from test_questions import cauldron, picture
+from test_questions import annotated, cauldron, event, picture
 from test_run import wait_for_step
+from tiny_datasets import TOP
 from tiny_models import write_recipe
 from transformers import AutoModelForImageTextToText
 
 from valuecurve import ValueModel
-from valuecurve.training import ConfigError, RobotData, load_config
+from valuecurve.training import ConfigError, RobotData, load_config, train
 from valuecurve.training.alignment import align, build_trainer, run_stages, sft_config
 from valuecurve.training.build import build_model
 
@@ -130,6 +131,31 @@ def test_both_stages_run_from_the_command_line_and_resume_after_a_kill(recipe, t
     for model in ("alignment/model", "model"):
         ends = [load_file(folder / model / "model.safetensors") for folder in (whole, output)]
         assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+
+
+def test_both_stages_do_not_begin_where_a_run_is(recipe):
+    """It would be found after stage 1 only, hours later."""
+    path, output = recipe()
+    train(load_config(path))
+    with pytest.raises(ConfigError, match="already holds a run"):
+        run_stages(load_config(path), "both")
+    assert not (output / "alignment").exists()
+
+
+def test_questions_about_the_robots_own_frames_are_of_its_training_episodes(recipe, tmp_path):
+    asked = [event("user", "what?", TOP), event("assistant", "red", TOP)]
+    dataset = annotated(tmp_path / "lerobot", dict.fromkeys(range(57), asked))
+    (tmp_path / "link").symlink_to(dataset)
+    overrides = [f"--data.dataset={dataset}", f"--alignment.questions={tmp_path / 'link'}"]
+    overrides += ["--alignment.training.eval_strategy=steps", "--alignment.training.eval_steps=2"]
+    config = load_config(recipe()[0], overrides)
+    split, trainer = RobotData.prepare(config.data).split, build_trainer(config, sft_config(config))
+    collator: Any = trainer.data_collator
+    for name, part in (("train", "train"), ("held_out", "validation")):
+        questions = collator.questions[name]
+        images = questions.source.rows[questions.rows.record]["image"]
+        episode_index = questions.source.dataset.episode_index
+        assert {episode_index[int(image.split()[1])] for image in images} == set(split[part])
 
 
 def test_one_stage_after_the_other_is_both(recipe):

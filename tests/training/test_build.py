@@ -96,6 +96,22 @@ def test_a_base_that_lacks_weights_is_refused(data_and_config, tmp_path):
         build_model(config.model, data)
 
 
+def test_bins_that_do_not_hold_the_targets_are_refused(data_and_config):
+    data, config = data_and_config
+    config.model.config = config.model.config | {"v_min": -0.5}
+    with pytest.raises(
+        ConfigError, match="from v_min -0.5 to v_max 0 do not hold the targets, which are from -1"
+    ):
+        build_model(config.model, data)
+
+
+def test_one_token_for_both_placeholders_is_refused(data_and_config):
+    data, config = data_and_config
+    config.model.image_token = "<unused0>"
+    with pytest.raises(ConfigError, match="model.image_token and model.value_token are both '<unused0>'"):
+        build_model(config.model, data)
+
+
 def test_fields_that_make_no_model_are_an_error(data_and_config):
     data, config = data_and_config
     config.model.config = config.model.config | {"readout": "vale_token"}

@@ -122,6 +122,7 @@ def test_a_run_with_adapters_resumes(recipe):
     [
         ("--training.lora.rank=4", "unknown key 'training.lora.rank'"),
         ("--training.lora.r=0", "training.lora.r must be 1 or more, got 0"),
+        ("--training.lora.target_modules=[]", "training.lora.target_modules must be at least one name"),
         ("--training.lora.dropout=1.5", "training.lora.dropout must be 0 or more and below 1"),
         ("--training.lora.target_modules=[query]", "has no linear layer 'query'. It has: down_proj"),
     ],

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import torch
 from mixed_run import launch
 from programs import load_program
 from safetensors.torch import load_file
+from test_questions import cauldron, picture
 from tiny_models import write_recipe
 from transformers import EvalPrediction
 
@@ -210,6 +212,41 @@ def test_a_checkpoint_cut_short_is_skipped(recipe, caplog):
     assert "was not written to its end" in caplog.text
 
 
+@pytest.mark.slow
+def test_a_full_disk_ends_a_run_in_one_line_and_loses_nothing(recipe, capsys):
+    path, whole = recipe("whole", lr_scheduler_type="constant")
+    assert call_main("--config", path) == 0
+    path, output = recipe("full", lr_scheduler_type="constant")
+    assert call_main("--config", path, "--training.max_steps", 2) == 0
+    capsys.readouterr()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name, size in (("model", 100_000), ("optimizer", "model.safetensors")):
+        size = size if isinstance(size, int) else (output / "checkpoint-2" / size).stat().st_size + 1000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))  # a file may not grow beyond
+        try:
+            assert call_main("--config", path, "--resume") == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: the run in {output} cannot go on: "), (name, error)
+        assert error.count("\n") == 1 and "make room, then continue with --resume" in error
+        assert last_checkpoint(output) == str(output / "checkpoint-2")
+    assert call_main("--config", path, "--resume") == 0
+    assert losses(output) == losses(whole)
+
+
+def test_a_picture_that_a_worker_cannot_read_is_one_line(recipe, tmp_path, capsys):
+    good = [([picture(i)], [("what?", "red")]) for i in range(60)]
+    bad = [([b"no picture"], [("what?", "red")]) for _ in range(60)]
+    cauldron(tmp_path / "questions" / "a.parquet", good + bad)
+    path, _ = recipe(dataloader_num_workers=1)
+    assert call_main("--config", path, "--data.questions", tmp_path / "questions") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        error.startswith(f"error: {tmp_path / 'questions'}, record ") and "cannot be read (10 bytes" in error
+    )
+
+
 def test_a_dataset_that_is_none_is_one_clear_error(recipe, capsys, tmp_path):
     path, _ = recipe()
     assert call_main("--config", path, "--data.dataset", tmp_path / "nothing") == 1
@@ -229,6 +266,19 @@ def test_nothing_to_resume_another_split_and_a_file_for_a_folder_are_errors(reci
     assert "was trained on another split" in capsys.readouterr().err
     assert call_main("--config", path, "--training.output_dir", path) == 1
     assert "cannot be made: File exists" in capsys.readouterr().err
+
+
+def test_a_run_that_was_moved_still_exports_its_best_checkpoint(recipe):
+    # the worst, so that it is not the last
+    path, output = recipe(metric_for_best_model="loss", greater_is_better=True)
+    assert call_main("--config", path) == 0
+    assert json.loads((output / "metrics.json").read_text())["best_step"] == 2
+    exported = load_file(output / "model" / "model.safetensors")
+    shutil.rmtree(output / "model")
+    moved = output.rename(output.with_name("moved"))
+    assert call_main("--config", path, "--resume", "--training.output_dir", moved) == 0
+    again = load_file(moved / "model" / "model.safetensors")
+    assert all(torch.equal(again[name], exported[name]) for name in exported)
 
 
 def test_a_run_is_resumed_with_its_own_settings_only(recipe, capsys, tmp_path):

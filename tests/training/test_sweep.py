@@ -148,6 +148,15 @@ def test_a_sweep_that_cannot_be_run_is_one_clear_error(sweep, capsys, fields, me
     assert message in capsys.readouterr().err
 
 
+def test_a_damaged_study_is_one_clear_error(sweep, capsys):
+    pytest.importorskip("optuna")
+    path, output = sweep()
+    output.mkdir()
+    (output / "study.db").write_bytes(b"no database" * 1000)
+    assert call_main("--config", path) == 1
+    assert "study.db cannot be read or written" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("backend", "extra"), [("optuna", "sweeps"), ("wandb", "wandb")])
 def test_a_backend_that_is_not_installed_is_one_clear_error(sweep, capsys, monkeypatch, backend, extra):
     monkeypatch.setitem(sys.modules, backend, None)  # as where it is not installed

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from .. import ValueForConditionalGeneration, ValueModel, ValueProcessor
 from ..training import ConfigError
-from ..training.build import answering, check_value_checkpoint
+from ..training.build import answering, check_value_checkpoint, load_whole
 from ..training.config import one_line
 from ..training.questions import QuestionBatch, Questions
 
@@ -32,7 +32,7 @@ def load_answering(checkpoint: str | Path) -> tuple[ValueForConditionalGeneratio
         raise ConfigError(f"there is no checkpoint at {place}: name a folder, or a model of the Hub.")
     try:
         check_value_checkpoint(place)
-        model = ValueForConditionalGeneration.from_pretrained(place, dtype=torch.float32).eval()
+        model = load_whole(ValueForConditionalGeneration, place).eval()
         return model, ValueProcessor.from_pretrained(place)
     except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
         raise ConfigError(f"{place} cannot be loaded: {one_line(error)}") from error

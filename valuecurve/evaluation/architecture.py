@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import nn
 from transformers import AutoConfig, PreTrainedConfig
 
 from .. import ValueConfig, ValueModel
 from ..training import ConfigError, RunConfig, load_config
+from ..training.build import fields_of, merged
+from ..training.config import one_line, read_yaml
 from ..training.lora import add_lora
 from .backbones import BACKBONES
 
@@ -75,7 +76,7 @@ def read_architecture(source: str | Path) -> Architecture:
         recipe = _load_recipe(path)
         config, training = recipe.model, recipe.training
         names = ("", "") if config.base else (config.vision or "", config.text or "")
-        with torch.device("meta"):
+        with fields_of(str(path)), torch.device("meta"):
             model = ValueModel(_recipe_config(recipe))
         lora = training.lora_settings()
         if lora:
@@ -84,25 +85,26 @@ def read_architecture(source: str | Path) -> Architecture:
         return Architecture(path.stem, model, names, rank, recipe.data.use_state)
     try:
         kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source} is no recipe (YAML), checkpoint or config.json: {error}") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:  # the latter: no mapping
+        raise ConfigError(
+            f"{source} is no recipe (YAML), checkpoint or config.json: {one_line(error)}"
+        ) from error
     if kind != ValueConfig.model_type:
         raise ConfigError(
             f"{source} is no recipe (YAML), checkpoint or config.json of a value model: "
             f"its model_type is {kind!r}, not {ValueConfig.model_type!r}."
         )
-    config = ValueConfig.from_pretrained(source)
-    with torch.device("meta"):
-        model = ValueModel(config)
+    with fields_of(str(source)), torch.device("meta"):
+        model = ValueModel(ValueConfig.from_pretrained(source))
     return Architecture(path.parent.name if path.suffix == ".json" else path.name, model)
 
 
 def _load_recipe(path: Path) -> RunConfig:
     """A recipe without its data and its machine: neither is needed to build the model."""
     overrides = ["--training.bf16", "false"]
-    raw = yaml.safe_load(path.read_text()) if path.is_file() else None
-    data = (raw.get("data") if isinstance(raw, dict) else None) or {}
-    if not data.get("dataset") and not data.get("mixture"):
+    raw = read_yaml(path) if path.is_file() else None
+    data = raw.get("data") if isinstance(raw, dict) else None
+    if not isinstance(data, dict) or not (data.get("dataset") or data.get("mixture")):
         overrides += ["--data.dataset", "none"]
     return load_config(path, overrides)
 
@@ -111,7 +113,7 @@ def _recipe_config(recipe: RunConfig) -> ValueConfig:
     model = recipe.model
     fields: dict[str, Any] = dict(model.config)
     if model.base:
-        fields = _merged(ValueConfig.from_pretrained(model.base).to_dict(), fields)
+        fields = merged(ValueConfig.from_pretrained(model.base).to_dict(), fields)
     elif model.vision and model.text:
         halves = {"vision_config": model.vision, "text_config": model.text}
         for key, name in halves.items():
@@ -141,14 +143,9 @@ def _backbone_config(name: str, half: str) -> PreTrainedConfig:
     return config.get_text_config() if half == "text_config" else getattr(config, half, config)
 
 
-def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    nested = {k: _merged(fields[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
-    return fields | nested
-
-
 def shipped_recipes(folder: Path = Path("trainer/recipes")) -> list[Path]:
     """The recipes of a checkout that train a value model, the small ones last."""
-    files = [path for path in folder.glob("*.yaml") if "data" in (yaml.safe_load(path.read_text()) or {})]
+    files = [path for path in folder.glob("*.yaml") if "data" in (read_yaml(path) or {})]
     if not files:
         raise ConfigError(f"there are no recipes in {folder}: name some.")
     return sorted(files, key=lambda path: ("_tiny" in path.stem, path.stem))

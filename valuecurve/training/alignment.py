@@ -28,7 +28,7 @@ from .build import answering, build_model
 from .config import ConfigError, RunConfig, check_section, one_line
 from .data import RobotData, evenly_spaced
 from .questions import Questions, load_questions
-from .run import Run, train
+from .run import Run, check_not_started, make_output, one_line_errors, train
 from .trainer import count_items, last_checkpoint
 
 STAGES = ("1", "2", "both")
@@ -92,6 +92,8 @@ def run_stages(config: RunConfig, stage: str = "both", resume: bool = False) -> 
     aligned = aligned_model(config)
     if stage == "2" and not is_complete(aligned):
         raise ConfigError(f"{aligned} holds no aligned model: run --stage 1 first.")
+    if stage == "both" and not resume:
+        check_not_started(output)  # before hours of stage 1
     if stage != "2" and not (resume and is_complete(aligned)):
         align(config, resume=resume and last_checkpoint(aligned.parent) is not None)
     if stage == "1":
@@ -119,21 +121,26 @@ def align(config: RunConfig, resume: bool = False) -> Path:
             f"{aligned.parent} already holds an alignment: continue with --resume, or choose another "
             "training.output_dir."
         )
+    make_output(aligned.parent)
     trainer = build_trainer(config, args)
-    trainer.train(resume_from_checkpoint=started if resume else None)
-    export(trainer, aligned)
+    with one_line_errors(aligned.parent):
+        trainer.train(resume_from_checkpoint=started if resume else None)
+        export(trainer, aligned)
     return aligned
 
 
 def build_trainer(config: RunConfig, args: SFTConfig) -> AlignmentTrainer:
     assert config.alignment
     set_seed(args.seed)
-    value_model, processor = build_model(config.model, RobotData.prepare(config.data))
+    data = RobotData.prepare(config.data)
+    value_model, processor = build_model(config.model, data)
     model = answering(value_model)
     model.requires_grad_(False)
     model.projector.requires_grad_(True)
     settings = config.alignment
     questions: dict[str, Questions] = {}
+    part = data.part_at(settings.questions)  # the robot's own frames: as the robot data is split
+    episodes = {"train": part.split["train"], "held_out": part.split["validation"]} if part else {}
     for split in ("train",) if args.eval_strategy == "no" else ("train", "held_out"):
         loaded = load_questions(
             settings.questions,
@@ -141,6 +148,7 @@ def build_trainer(config: RunConfig, args: SFTConfig) -> AlignmentTrainer:
             split,
             settings.layout,
             images=settings.images,
+            episodes=episodes.get(split),
             cache_dir=config.data.cache_dir,
         )
         assert isinstance(loaded, Questions)  # not a stream

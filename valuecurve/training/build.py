@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -14,6 +14,8 @@ from .. import ValueConfig, ValueForConditionalGeneration, ValueModel, ValueProc
 from .config import ConfigError, ModelConfig, one_line
 from .data import RobotData
 from .tokenizer import train_tokenizer
+
+Model = TypeVar("Model", bound=ValueModel)
 
 
 def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, ValueProcessor]:
@@ -31,17 +33,10 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         with _loading("model.base", config.base):
             check_value_checkpoint(config.base)
             base = ValueConfig.from_pretrained(config.base)
-        with _fields_of_the_recipe():
-            base = ValueConfig(**_merged(base.to_dict(), config.config))
+        with fields_of("model.config"):
+            base = ValueConfig(**merged(base.to_dict(), config.config))
         with _loading("model.base", config.base, wanted="processor_config.json"):
-            loaded: Any = ValueModel.from_pretrained(
-                config.base, config=base, dtype=torch.float32, output_loading_info=True
-            )
-            model, report = loaded
-            if report["missing_keys"]:
-                raise ValueError(
-                    f"it lacks weights of this model: {', '.join(sorted(report['missing_keys'])[:5])}"
-                )
+            model = load_whole(ValueModel, config.base, config=base)
             processor = ValueProcessor.from_pretrained(config.base)
         _fit(processor, model, data)
         return model, processor
@@ -62,7 +57,7 @@ def build_model(config: ModelConfig, data: RobotData) -> tuple[ValueModel, Value
         text |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
         text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id}
         fields["text_config"] = text
-        with _fields_of_the_recipe():
+        with fields_of("model.config"):
             model = ValueModel(ValueConfig(**fields))
     processor = ValueProcessor(
         tokenizer,
@@ -101,6 +96,15 @@ def check_value_checkpoint(place: str) -> None:
         raise ValueError(f"its model_type is {kind!r}, a value checkpoint has {ValueConfig.model_type!r}")
 
 
+def load_whole(kind: type[Model], place: str, **options: Any) -> Model:
+    """A checkpoint as this class, float32; raises ValueError when it lacks weights, which would be random."""
+    loaded: Any = kind.from_pretrained(place, dtype=torch.float32, output_loading_info=True, **options)
+    model, report = loaded
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"it lacks weights of this model: {', '.join(missing[:5])}")
+    return model
+
+
 def answering(model: ValueModel) -> ValueForConditionalGeneration:
     """The same weights (no copy) as the class that answers questions."""
     if isinstance(model, ValueForConditionalGeneration):
@@ -134,21 +138,35 @@ def _check_folder(key: str, place: str | None, wanted: str = "config.json") -> N
 
 
 @contextmanager
-def _fields_of_the_recipe() -> Iterator[None]:
+def fields_of(place: str) -> Iterator[None]:
+    """What goes wrong inside is an error of the fields of a configuration."""
     try:
         yield
+    except ConfigError:
+        raise
     except (ValueError, TypeError, AttributeError, RuntimeError, StrictDataclassError) as error:
-        raise ConfigError(f"model.config makes no model: {one_line(error)}") from error
+        raise ConfigError(f"{place} makes no model: {one_line(error)}") from error
 
 
-def _merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merged(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """`fields` with `changes`, which may name single fields of the backbones' configurations."""
-    nested = {k: _merged(fields[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
+    nested = {k: merged(fields[k], v) if isinstance(v, dict) else v for k, v in changes.items()}
     return fields | nested
+
+
+def _check_support(config: ValueConfig) -> None:
+    """The bins hold all targets, which are in [-1, 0], and their differences in [-1, 1]."""
+    low, high = (-1.0, 0.0) if config.frames_per_sample == 1 else (-1.0, 1.0)
+    if config.v_min > low or config.v_max < high:
+        raise ConfigError(
+            f"model.config: the bins from v_min {config.v_min:g} to v_max {config.v_max:g} do not hold the "
+            f"targets, which are from {low:g} to {high:g}."
+        )
 
 
 def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
     """Gives the processor the image layout of the model; cameras, statistics, scales, fps of the data."""
+    _check_support(model.config)
     processor.image_size = model.config.vision_config.image_size
     processor.vision_tokens_per_image = model.config.vision_tokens_per_image
     processor.frames_per_sample = model.config.frames_per_sample

@@ -475,6 +475,7 @@ def _check_values(config: RunConfig, where: str) -> None:
         ("r", lora.r > 0, "1 or more"),
         ("alpha", 0 < lora.alpha < math.inf, "more than 0"),
         ("dropout", 0 <= lora.dropout < 1, "0 or more and below 1"),
+        ("target_modules", bool(lora.target_modules), "at least one name"),
     ):
         if not fits:
             raise ConfigError(f"{where}: training.lora.{name} must be {wanted}, got {getattr(lora, name)!r}.")

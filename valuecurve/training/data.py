@@ -240,6 +240,11 @@ class RobotData:
             for part in self.parts
         ]
 
+    def part_at(self, place: str | Path) -> RobotPart | None:
+        """The part whose dataset lies there, if one does."""
+        here = Path(place).resolve()
+        return next((part for part in self.parts if part.source.root.resolve() == here), None)
+
     # --- a recipe of one dataset ------------------------------------------------------------------------
 
     @property

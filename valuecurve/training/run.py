@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 from accelerate import PartialState
+from safetensors import SafetensorError
 from transformers import EvalPrediction, set_seed
 
 from .. import ValueModel, ValueProcessor
-from ..episodes import load_split, save_splits
+from ..episodes import DatasetError, load_split, save_splits
 from .build import build_model
 from .config import ConfigError, DataConfig, RunConfig, one_line, read_yaml
 from .data import FrameRows, RobotCollator, RobotData, evenly_spaced
@@ -75,15 +77,14 @@ def _questions(config: DataConfig, data: RobotData, processor: ValueProcessor):
     """The questions of a recipe; those in a dataset that is trained on are of its training episodes."""
     if not config.questions:
         return None
-    place = Path(config.questions).resolve()
-    trained = [part.split["train"] for part in data.parts if part.source.root.resolve() == place]
+    trained = data.part_at(config.questions)
     return load_questions(
         config.questions,
         processor,
         layout=config.questions_layout,
         images=config.questions_images,
         streaming=config.stream_questions,
-        episodes=trained[0] if trained else None,
+        episodes=trained.split["train"] if trained else None,
         cache_dir=config.cache_dir if trained else None,
     )
 
@@ -96,18 +97,11 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
     """
     args = config.training
     output = Path(args.output_dir)
-    if not resume and last_checkpoint(output):
-        raise ConfigError(
-            f"{output} already holds a run: continue it with --resume, or choose another output_dir."
-        )
+    if not resume:
+        check_not_started(output)
     if resume and not last_checkpoint(output):
         raise ConfigError(f"{output} holds no complete checkpoint to resume: start it without --resume.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"training.output_dir {output} cannot be made: {error.strerror}.") from error
-    if not os.access(output, os.W_OK):
-        raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
+    make_output(output)
     if resume:
         _check_same_run(config, output / "config.yaml")
     prepared = prepared or prepare(config)
@@ -118,12 +112,64 @@ def train(config: RunConfig, resume: bool = False, prepared: Prepared | None = N
                 f"{output} was trained on another split: resume it with its own data.split_seed."
             )
     trainer = build_trainer(config, prepared)
-    if args.should_save:
-        save_splits(output / "split.json", [(part.dataset, part.split) for part in data.parts])
-        (output / "config.yaml").write_text(yaml.safe_dump(config.resolved(), sort_keys=False))
-    trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
-    write_outputs(trainer, output)
+    with one_line_errors(output):
+        if args.should_save:
+            save_splits(output / "split.json", [(part.dataset, part.split) for part in data.parts])
+            _write_config(config, output / "config.yaml")
+        trainer.train(resume_from_checkpoint=last_checkpoint(output) if resume else None)
+        write_outputs(trainer, output)
     return Run(trainer, data, prepared.collator)
+
+
+def check_not_started(output: Path) -> None:
+    """A run is not overwritten by accident."""
+    if last_checkpoint(output):
+        raise ConfigError(
+            f"{output} already holds a run: continue it with --resume, or choose another output_dir."
+        )
+
+
+def make_output(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"training.output_dir {output} cannot be made: {error.strerror}.") from error
+    if not os.access(output, os.W_OK):
+        raise ConfigError(f"training.output_dir {output} cannot be written to: permission denied.")
+
+
+@contextmanager
+def one_line_errors(output: Path) -> Iterator[None]:
+    """What ends a run that is no mistake of the program, as one line: a full disk, or bad data.
+
+    An error in a worker of a data loader comes with the worker's traceback as its message.
+    """
+    try:
+        yield
+    except DatasetError as error:
+        lines = str(error).strip().splitlines()
+        if len(lines) == 1:
+            raise
+        raise DatasetError(lines[-1].partition("DatasetError: ")[2] or lines[-1]) from error
+    except (OSError, SafetensorError, RuntimeError) as error:
+        seen = one_line(error, 200)
+        if isinstance(error, RuntimeError):
+            if not any(word in seen for word in ("PytorchStreamWriter", "inline_container", "iostream")):
+                raise
+            seen = f"a checkpoint cannot be written ({seen})"  # so torch.save puts it
+        raise ConfigError(
+            f"the run in {output} cannot go on: {seen}. Its last whole checkpoint is kept: "
+            "make room, then continue with --resume."
+        ) from error
+
+
+def _write_config(config: RunConfig, path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(yaml.safe_dump(config.resolved(), sort_keys=False), encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 # What may differ in a resumed run besides `training`: places. A dataset that is another one is found by its
@@ -139,6 +185,8 @@ MUST_STAY = (
 def _check_same_run(config: RunConfig, path: Path) -> None:
     """A run is resumed with the settings that it was started with; raises ConfigError naming what differs."""
     before, now = read_yaml(path), config.resolved()
+    if not isinstance(before, dict):
+        raise ConfigError(f"{path} holds no settings: without them the run cannot be resumed.")
     pairs = [
         (f"{section}.{key}", (before.get(section) or {}).get(key), value)
         for section in ("data", "model", "training")

@@ -307,7 +307,15 @@ def _search_optuna(sweep: SweepConfig, space: Space, output: Path) -> list[Trial
 
     storage = f"sqlite:///{output.resolve() / 'study.db'}"
     direction = "maximize" if sweep.direction == "maximize" else "minimize"
-    study = optuna.create_study(storage=storage, study_name="sweep", direction=direction, load_if_exists=True)
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name="sweep", direction=direction, load_if_exists=True
+        )
+    except Exception as error:  # of SQLAlchemy and of SQLite
+        raise ConfigError(
+            f"{output / 'study.db'} cannot be read or written: {one_line(error, 200)}. Choose another "
+            "training.output_dir."
+        ) from error
     _check_same_search(study, sweep, space, output)
     finished = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
     done = len(study.get_trials(deepcopy=False, states=finished))

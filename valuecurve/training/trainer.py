@@ -53,6 +53,7 @@ class ValueTrainer(Trainer):
         if self.args.ema_decay:
             self._check_averages()
         self.add_callback(_UpdateEMA(self))
+        self.add_callback(_BestOfMovedRun())
         for theirs in (ProgressCallback, PrinterCallback):
             self.remove_callback(theirs)
         self.add_callback(ProgressLines())
@@ -213,6 +214,15 @@ class _UpdateEMA(TrainerCallback):
     def on_step_end(self, args, state, control, **kwargs):
         if self.trainer.args.ema_decay:
             self.trainer.start_ema().update(self.trainer._own_model())
+
+
+class _BestOfMovedRun(TrainerCallback):
+    """Finds the best checkpoint of a resumed run whose folder was moved, or is named from another one."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.best_model_checkpoint is None and state.best_global_step:
+            best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+            state.best_model_checkpoint = str(best) if best.is_dir() else None
 
 
 def last_checkpoint(output_dir: str | Path) -> str | None:
