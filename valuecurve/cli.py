@@ -1,6 +1,7 @@
 """`valuecurve …`: thin commands over the rooms."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +75,7 @@ def ask(
 
     disable_progress_bar()
     try:
-        if Path(question).is_file():
+        if os.path.isfile(question):  # Path.is_file raises for a long one
             raise ConfigError(f"{question} is a file: the question comes last, after the pictures.")
         pictures = [read_picture(path) for path in images]
         model, processor = answers.load_answering(checkpoint)

@@ -132,6 +132,19 @@ def test_what_is_no_value_checkpoint_is_refused(tmp_path):
         load_answering(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "it has no processor_config.json"), ("[]", "no attribute 'get'"), ("{", "cannot be loaded: ")],
+)
+def test_a_checkpoint_needs_its_processor(tmp_path, content, message):
+    shutil.copytree(BASE, tmp_path / "base")
+    (tmp_path / "base" / "processor_config.json").unlink()
+    if content is not None:
+        (tmp_path / "base" / "processor_config.json").write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        load_answering(tmp_path / "base")
+
+
 # --- valuecurve ask ----------------------------------------------------------------------------------------
 
 
@@ -168,6 +181,7 @@ def test_the_command_refuses_with_one_clear_line(picture):
         ((BASE, picture.with_name("no.png"), "what?"), "no.png cannot be read: No such file or directory"),
         ((VQA, picture, "what?"), "is no checkpoint: it has no config.json"),
         ((BASE, "what?", picture), "is a file: the question comes last"),
+        ((BASE, picture.with_name("no.png"), "what? " * 1000), "no.png cannot be read"),
     ):
         result = ask(*arguments)
         assert result.exit_code == 1

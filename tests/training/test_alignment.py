@@ -175,6 +175,8 @@ def test_one_stage_after_the_other_is_both(recipe):
     [
         ("1", '--alignment.questions=""', "has no alignment.questions"),
         ("1", "--alignment.training.max_step=3", "Did you mean alignment.training.max_steps?"),
+        ("1", "--alignment.training.seed=-1", "alignment.training.seed must be 0 or more, got -1"),
+        ("1", "--alignment.training.dataloader_num_workers=-1", "dataloader_num_workers must be 0 or more"),
         ("1", "--alignment.question=x", "Did you mean alignment.questions?"),
         ("2", "--training.max_steps=1", "run --stage 1 first"),
         ("3", "--training.max_steps=1", "--stage must be one of 1, 2, both, got '3'"),

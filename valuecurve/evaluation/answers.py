@@ -32,9 +32,18 @@ def load_answering(checkpoint: str | Path) -> tuple[ValueForConditionalGeneratio
         raise ConfigError(f"there is no checkpoint at {place}: name a folder, or a model of the Hub.")
     try:
         check_value_checkpoint(place)
+        if Path(place).is_dir() and not (Path(place) / "processor_config.json").is_file():
+            raise ValueError("it has no processor_config.json")
         model = load_whole(ValueForConditionalGeneration, place).eval()
         return model, ValueProcessor.from_pretrained(place)
-    except (OSError, ValueError, RuntimeError, StrictDataclassError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        AttributeError,  # a JSON file that holds no mapping
+        RuntimeError,
+        StrictDataclassError,
+        SafetensorError,
+    ) as error:
         raise ConfigError(f"{place} cannot be loaded: {one_line(error)}") from error
 
 

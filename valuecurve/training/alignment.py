@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 from .. import ValueProcessor
 from .build import answering, build_model
-from .config import ConfigError, RunConfig, check_section, one_line
+from .config import ConfigError, RunConfig, check_numbers, check_section, one_line
 from .data import RobotData, evenly_spaced
 from .questions import Questions, load_questions
 from .run import Run, check_not_started, make_output, one_line_errors, train
@@ -189,9 +189,11 @@ def sft_config(config: RunConfig) -> SFTConfig:
         "dataset_kwargs": {"skip_prepare_dataset": True},  # rows are numbers of tokenised questions
     }
     try:
-        return SFTConfig(**defaults | fields)
+        args = SFTConfig(**defaults | fields)
     except (ValueError, RuntimeError, ImportError) as error:
         raise ConfigError(f"section 'alignment.training': {one_line(error)}") from error
+    check_numbers(args, "alignment.training")
+    return args
 
 
 def aligned_model(config: RunConfig) -> Path:

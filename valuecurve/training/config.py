@@ -432,6 +432,24 @@ def _is_a(value: Any, kind: Any) -> bool:
     return isinstance(value, int | float if origin is float else origin)
 
 
+def check_numbers(args: TrainingArguments, section: str) -> None:
+    """Numbers that transformers takes, and which no training could use."""
+    rules = {
+        "seed": (0 <= args.seed < 2**32, "0 or more"),
+        "max_steps": (args.max_steps != 0, "1 or more, or -1 to go by num_train_epochs"),
+        "num_train_epochs": (0 < args.num_train_epochs < math.inf, "more than 0"),
+        "learning_rate": (0 <= args.learning_rate < math.inf, "0 or more"),
+        "weight_decay": (0 <= args.weight_decay < math.inf, "0 or more"),
+        "gradient_accumulation_steps": (args.gradient_accumulation_steps > 0, "1 or more"),
+        "dataloader_num_workers": (args.dataloader_num_workers >= 0, "0 or more"),
+        "per_device_train_batch_size": (args.per_device_train_batch_size > 0, "1 or more"),
+        "per_device_eval_batch_size": (args.per_device_eval_batch_size > 0, "1 or more"),
+    }
+    for name, (fits, wanted) in rules.items():
+        if not fits:
+            raise ConfigError(f"{section}.{name} must be {wanted}, got {getattr(args, name)!r}.")
+
+
 def _check_values(config: RunConfig, where: str) -> None:
     """Numbers and words that no later step could use."""
     data, model, training = config.data, config.model, config.training
@@ -450,20 +468,11 @@ def _check_values(config: RunConfig, where: str) -> None:
         ),
         "model.vocab_size": (model.vocab_size > 0, "1 or more"),
         "model.resample": (model.resample in ("bicubic", "bilinear"), "'bicubic' or 'bilinear'"),
-        "training.seed": (0 <= training.seed < 2**32, "0 or more"),
-        "training.max_steps": (training.max_steps != 0, "1 or more, or -1 to go by num_train_epochs"),
-        "training.num_train_epochs": (0 < training.num_train_epochs < math.inf, "more than 0"),
-        "training.learning_rate": (0 <= training.learning_rate < math.inf, "0 or more"),
-        "training.weight_decay": (0 <= training.weight_decay < math.inf, "0 or more"),
-        "training.gradient_accumulation_steps": (training.gradient_accumulation_steps > 0, "1 or more"),
-        "training.dataloader_num_workers": (training.dataloader_num_workers >= 0, "0 or more"),
         "training.label_smoothing_factor": (training.label_smoothing_factor == 0, "0: it has no effect here"),
         "training.train_sampling_strategy": (
             training.train_sampling_strategy == "random",
             "'random': the order is that of the mixture",
         ),
-        "training.per_device_train_batch_size": (training.per_device_train_batch_size > 0, "1 or more"),
-        "training.per_device_eval_batch_size": (training.per_device_eval_batch_size > 0, "1 or more"),
         "training.ema_decay": (0 <= training.ema_decay < 1, "0 or more and below 1"),
         "training.state_dropout": (0 <= training.state_dropout <= 1, "between 0 and 1"),
         "training.random_shift": (training.random_shift >= 0, "0 or more pixels"),
@@ -471,6 +480,7 @@ def _check_values(config: RunConfig, where: str) -> None:
         "training.random_rotation": (0 <= training.random_rotation <= 180, "0 to 180 degrees"),
         "training.max_validation_frames": (training.max_validation_frames > 0, "1 or more"),
     }
+    check_numbers(training, f"{where}: training")
     for name, fits, wanted in (
         ("r", lora.r > 0, "1 or more"),
         ("alpha", 0 < lora.alpha < math.inf, "more than 0"),
