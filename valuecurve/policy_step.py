@@ -158,9 +158,15 @@ def add_to_checkpoint(
         raise ValueError(f"{checkpoint / name} adds an indicator already")
     step = AdvantageIndicatorStep(str(labels.resolve()), dropout, template)
     pipeline["steps"].insert(0, {"class": CLASS, "config": step.get_config()})
-    shutil.copytree(checkpoint, output, copy_function=_link_or_copy)
-    (output / name).unlink()  # it may be a link
-    (output / name).write_text(json.dumps(pipeline, indent=2) + "\n", encoding="utf-8")
+    if output.exists():
+        raise FileExistsError(f"{output} exists already; choose another folder")
+    temporary = output.with_name(f"{output.name}.tmp-{os.getpid()}")
+    try:
+        shutil.copytree(checkpoint, temporary, copy_function=_link_or_copy)
+        (temporary / name).write_text(json.dumps(pipeline, indent=2) + "\n", encoding="utf-8")
+        temporary.rename(output)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return output
 
 
