@@ -47,7 +47,9 @@ def label(
     reward_column: Annotated[
         str | None, typer.Option(help="Column of dense rewards, in steps; default: -1 a step.")
     ] = None,
-    fail: Annotated[str, typer.Option(help="floor, or penalty: what a failure costs.")] = "floor",
+    fail: Annotated[
+        str, typer.Option(help="floor or penalty: what a failure costs; as in training.")
+    ] = "floor",
     fail_penalty: Annotated[float, typer.Option(help="Steps, for --fail penalty.")] = 0.0,
     scale: Annotated[
         str,
