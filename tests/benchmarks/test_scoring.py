@@ -42,13 +42,16 @@ def test_a_seek_finds_the_frame_that_decoding_in_order_gives(contenders):
 
 def test_every_contender_has_a_speed(contenders):
     speeds = [contenders.ours(), contenders.decode(), contenders.forward(64), contenders.usual(16)]
-    assert all(speed > 0 for speed in speeds)
+    assert all(speed.wall > 0 and speed.cpu > 0 for speed in speeds)
 
 
 def test_the_table_relates_ours_to_the_slower_and_to_both(program):
     row = {"model": "tiny", "data": "h264", "frames": 100, "cameras": 2}
-    row |= {"ours": 90.0, "decode": 100.0, "forward": 400.0, "usual": 9.0}
-    assert program.table([row])[-1] == "| tiny, h264 | 100 x 2 | 90 | 100 | 400 | 90% | 112% | 9 | 10.0 |"
+    speeds = {"ours": (90.0, 12.0), "decode": (100.0, 8.0), "forward": (400.0, 2.0), "usual": (9.0, 99.0)}
+    row |= {name: program.Speed(*speed) for name, speed in speeds.items()}
+    lines = program.table([row])
+    assert lines[2] == "| tiny, h264 | 100 x 2 | 90 | 100 | 400 | 90% | 112% | 9 | 10.0 |"
+    assert lines[-1] == "| tiny, h264 | 12.00 | 8.00 | 2.00 | +20% | 99.00 |"
 
 
 def test_made_up_data_is_a_dataset_in_either_codec(program, tmp_path, monkeypatch):
