@@ -29,15 +29,15 @@ def array(labelling, name):
 
 
 def plain_n_step(dataset, values, horizon, scale_of_task):
-    """DESIGN's formula, frame by frame."""
+    """DESIGN's formula, frame by frame; what would follow the end of a failure goes on and is worth -1."""
     found, outcomes = [], resolve_outcomes(dataset)
     for e, (start, length) in enumerate(zip(dataset.starts, dataset.lengths, strict=True)):
         scale = scale_of_task[dataset.tasks[dataset.episode_tasks[e]]]
-        last = 0.0 if outcomes.success[e] else -1.0
-        r = [-1 / scale] * (length - 1) + [last]
+        success = outcomes.success[e]
+        r = [-1 / scale] * (length - 1) + ([0.0] if success else [-1 / scale] * (horizon + 1))
         v = values[start : start + length].astype(float)
         for t in range(length):
-            later = v[t + horizon] if t + horizon < length else 0.0
+            later = v[t + horizon] if t + horizon < length else (0.0 if success else -1.0)
             found.append(sum(r[t : t + horizon]) + later - v[t])
     return np.array(found)
 

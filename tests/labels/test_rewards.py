@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from valuecurve.advantages import dataset_n_step, full_episode
-from valuecurve.labels.rewards import value_rewards
+from valuecurve.labels.rewards import time_after_failure, value_rewards
 from valuecurve.returns import dataset_returns, dataset_targets
 
 LENGTHS, SUCCESS = np.array([3, 4]), np.array([True, False])
@@ -54,15 +54,20 @@ def failing_values(foreseen: float) -> np.ndarray:
 def test_under_floor_no_end_of_a_failure_is_better_than_a_perfect_success(horizon):
     lengths, success, scale = np.array([40]), np.array([False]), np.array([40.0])
     rewards = value_rewards(lengths, success, scale)
-    lost = dataset_n_step(rewards, failing_values(-1.0), lengths, horizon)
-    surprised = dataset_n_step(rewards, failing_values(-0.6), lengths, horizon)
-    assert (lost[20:] <= 1e-12).all() and lost[-1] == 0
-    assert surprised[-1] == pytest.approx(-0.4)  # -1 - V(T)
+    after = time_after_failure(lengths, success, scale, horizon)
+    lost = dataset_n_step(rewards, failing_values(-1.0), lengths, horizon) - after
+    surprised = dataset_n_step(rewards, failing_values(-0.6), lengths, horizon) - after
+    np.testing.assert_allclose(lost[20:], -horizon / 40)  # time passes where all is lost, up to the end
+    assert surprised[-1] == pytest.approx(-0.4 - horizon / 40)  # -1 - V(T), and the time
     assert (surprised[-min(horizon, 20) :] < lost[-min(horizon, 20) :]).all()
     if horizon == 5:
         np.testing.assert_allclose(lost[:15], 0, atol=1e-12)  # on course: as in a success
-        np.testing.assert_allclose(lost[20:35], -5 / 40)  # time passes where all is lost
         assert lost[15:20].max() < -0.3  # here it went wrong
+
+
+def test_time_goes_on_after_a_failure_and_not_after_a_success():
+    after = time_after_failure(np.array([3, 4, 1]), np.array([True, False, False]), np.array([2.0, 4, 5]), 2)
+    np.testing.assert_allclose(after, [0, 0, 0, 0, 0, 1 / 4, 2 / 4, 2 / 5])
 
 
 def test_the_full_episode_is_the_horizon_that_sees_its_end():

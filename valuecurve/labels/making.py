@@ -18,7 +18,7 @@ from valuecurve.episodes.outcomes import Outcomes, resolve_outcomes
 from valuecurve.episodes.resampling import select
 from valuecurve.labels.columns import flag_column, number_column
 from valuecurve.labels.label_set import OPTIONAL_COLUMNS
-from valuecurve.labels.rewards import value_rewards
+from valuecurve.labels.rewards import time_after_failure, value_rewards
 from valuecurve.labels.settings import HORIZON, LabelSettings
 from valuecurve.returns import dataset_returns, task_scales
 from valuecurve.scoring.scores import Scores
@@ -197,10 +197,11 @@ def _return_advantage(
             f"{scores.folder} holds scores of pairs of frames: they measure progress, not returns. Use "
             "--mode progress"
         )
+    scale = episode_scales(view, settings.scale, about)
     rewards = value_rewards(
         view.lengths,
         outcomes.success,
-        episode_scales(view, settings.scale, about),
+        scale,
         fail=settings.fail,
         fail_penalty=settings.fail_penalty * view.fps / about["fps"],
         rewards=None if column is None else number_column(view, column, "--reward-column"),
@@ -209,7 +210,10 @@ def _return_advantage(
     returns = dataset_returns(rewards, view.lengths)
     if settings.mode == "full":
         return returns, advantages.full_episode(returns, scores.value)
-    return returns, advantages.dataset_n_step(rewards, scores.value, view.lengths, horizon)
+    a_t = advantages.dataset_n_step(rewards, scores.value, view.lengths, horizon)
+    if settings.fail == "floor" and column is None:
+        a_t -= time_after_failure(view.lengths, outcomes.success, scale, horizon)
+    return returns, a_t
 
 
 def episode_scales(view: EpisodeDataset, scale: str | float, about: dict | None = None) -> np.ndarray:

@@ -35,8 +35,9 @@ def value_rewards(
     - A step costs the same in every episode. Rewards that sum up to the flat target instead (0 a step, v_min
       at the end) would give the good first half of a failed episode N / scale more than the same frames of
       a success, only because of what happened later.
-    - Where all is lost (V = v_min), time that passes is lost as well: A_t = -N / scale < 0. A perfect
-      forecast of a success has the advantage 0, so lost frames are never preferred to it.
+    - Where all is lost (V = v_min), time that passes is lost as well: A_t = -N / scale < 0, up to the last
+      frame (`time_after_failure`). A perfect forecast of a success has the advantage 0, so lost frames are
+      never preferred to it.
 
     Args:
         lengths: frames of each episode, `[E]`.
@@ -63,3 +64,28 @@ def value_rewards(
     if fail == "floor":
         earned[last[~success]] = v_min
     return earned
+
+
+def time_after_failure(
+    lengths: np.ndarray, success: np.ndarray, scale: np.ndarray, horizon: int
+) -> np.ndarray:
+    """Time between the end of a failed episode and the horizon of its last frames, in value units.
+
+    (N - (T - t)) / scale  for t > T - N in failed episodes, else 0.
+
+    Under `floor` a failure stays one: every frame is worth v_min, and so is what would follow the last one.
+    An n-step advantage that stopped counting at T would say of the last lost frames (V = v_min) that they
+    cost less and less, and of the very last that it cost nothing: -(T - t) / scale, above thresholds that are
+    often a little below 0. With this time taken off, A_t = -N / scale for all of them.
+
+    Args:
+        lengths, success, scale: as of `value_rewards`, `[E]`.
+        horizon: N, in frames.
+
+    Returns:
+        float64 `[N]`, 0 or more.
+    """
+    lengths = np.asarray(lengths)
+    left = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(lengths.sum())  # T - t
+    missing = np.maximum(horizon - left, 0) / np.repeat(scale, lengths)
+    return np.where(np.repeat(np.asarray(success), lengths), 0.0, missing)
