@@ -221,7 +221,7 @@ class _BestOfMovedRun(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.best_model_checkpoint is None and state.best_global_step:
-            best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+            best = Path(str(args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
             state.best_model_checkpoint = str(best) if best.is_dir() else None
 
 
