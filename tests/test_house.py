@@ -250,3 +250,9 @@ def test_the_model_card_shows_scales_and_metrics():
     assert (
         "| | nll | mae |\n|---|---|---|\n| model | 3.250 | 0.125 |\n| constant | 3.250 | 0.125 |" in card.text
     )
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    """Two of one name cannot be collected together; each alone passes."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted(set(names)) == sorted(names)

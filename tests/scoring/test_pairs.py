@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_run import score
+from test_scoring_run import score
 
 from valuecurve.episodes import open_dataset
 from valuecurve.scoring import predict

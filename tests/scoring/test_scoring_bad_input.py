@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from test_run import score
+from test_scoring_run import score
 from tiny_datasets import TOP, WRIST, edit_json, edit_parquet
 from typer.testing import CliRunner
 
