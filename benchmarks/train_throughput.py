@@ -175,9 +175,8 @@ class PeerLoader:
         pictures = [self.frame(camera, row) for camera in self.data.cameras]
         resized = [F.interpolate(p[None], (size, size), mode="bilinear", antialias=True)[0] for p in pictures]
         task = dataset.tasks[dataset.task_index[row]]
-        prompts = self.processor.tokenize(
-            self.processor.robot_prompts([task], dataset.states[row : row + 1], dataset.key)
-        )
+        state = dataset.states[row : row + 1] if self.processor.state_statistics else None
+        prompts = self.processor.tokenize(self.processor.robot_prompts([task], state, dataset.key))
         batch = self.processor.assemble(prompts, images_per_row=len(pictures))
         return {"pixels": torch.stack([(p - mean) / std for p in resized]), **batch}
 
