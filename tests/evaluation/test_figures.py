@@ -148,3 +148,9 @@ def test_text_is_cleaned_and_fitted():
     assert fit_lines("one two three", 7, len, lines=2) == ["one two", "three"]
     assert fit_lines("one two three", 7, len) == ["one tw…"]
     assert fit_lines("", 7, len) == [""]
+
+
+def test_only_successes_have_an_axis_in_seconds():
+    with matplotlib.rc_context(RC):
+        shown = [len(draw_curves([curve(success=ok)]).axes) for ok in (True, False)]
+    assert shown[0] == shown[1] + 1  # the second axis of the panel

@@ -87,6 +87,11 @@ class Curve:
         low, high = quantiles(self.probabilities, [lower, upper], self.v_min, self.v_max)
         return low, high
 
+    @property
+    def has_seconds(self) -> bool:
+        """Whether pictures tell seconds: of successes with a known scale. A value of -1 is no time."""
+        return self.success and self.scale_seconds is not None
+
     def seconds_to_success(self) -> np.ndarray | None:
         """The expected seconds to success, [T]; None when the scale is not known."""
         return None if self.scale_seconds is None else (self.v_max - self.value) * self.scale_seconds

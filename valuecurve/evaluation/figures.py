@@ -196,7 +196,7 @@ def _draw_panel(
     axes.plot(curve.times[-1], curve.value[-1], "o", markersize=4.4, color=color_of(curve),
               markeredgecolor="white", clip_on=False, zorder=5)  # fmt: skip
     _style_values(axes, curve, first)
-    if curve.scale_seconds is not None and curve.success:  # a value of -1 is no time, but "never"
+    if curve.has_seconds:
         _seconds_axis(axes, curve, last)
     _style_times(axes, pad=3 + 72 * (STRIP_GAP + height.strip if height.strip else 0))
     if len(curve.thumbnails):

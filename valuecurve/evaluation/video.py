@@ -115,7 +115,8 @@ class _Page:
     """The parts of a video frame that stay, and where the others go. All sizes are pixels."""
 
     def __init__(self, curve: Curve, shapes: list[tuple[int, int]]) -> None:
-        self.curve, self.color, self.seconds = curve, color_of(curve), curve.seconds_to_success()
+        self.curve, self.color = curve, color_of(curve)
+        self.seconds = curve.seconds_to_success() if curve.has_seconds else None
         self.sizes = _view_sizes(shapes)  # (width, height) of each camera
         views_width = sum(width for width, _ in self.sizes) + GAP * (len(self.sizes) - 1)
         self.width = _even(max(views_width, NARROWEST) + 2 * MARGIN)
@@ -215,7 +216,7 @@ def _draw_panels(curve: Curve, width: int, height: int) -> tuple[Image.Image, Im
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(width / 100, height / 100), dpi=100)
         canvas = FigureCanvasAgg(figure)
-        left, right, top, bottom = 62, MARGIN + (44 if curve.scale_seconds else 8), 10, 30
+        left, right, top, bottom = 62, MARGIN + (44 if curve.has_seconds else 8), 10, 30
         axes = figure.add_axes(
             (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
         )
@@ -237,7 +238,8 @@ def _style_panel(axes: Axes, curve: Curve) -> None:
     axes.grid(axis="y", color=HAIRLINE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    if curve.scale_seconds:
+    if curve.has_seconds:
+        assert curve.scale_seconds is not None
         seconds = np.array(MaxNLocator(3, steps=[1, 2, 5, 10]).tick_values(0, curve.scale_seconds * span))
         for second in seconds[(seconds >= 0) & (seconds <= curve.scale_seconds * span)]:
             y = curve.v_max - second / curve.scale_seconds
