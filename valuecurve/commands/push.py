@@ -1,0 +1,5 @@
+"""`valuecurve push …`: models, label sets, the Space and the metric to the Hub."""
+
+import typer
+
+push = typer.Typer(no_args_is_help=True, help="Push to the Hugging Face Hub: listed first, one commit.")
