@@ -79,7 +79,7 @@ def score_dataset(
     began = time.monotonic()
     total = sum(len(part.rows) for part in todo)
     with (
-        _single_threaded(),
+        single_threaded(),
         frame_bar("scoring", total, progress and state.is_main_process) as advance,
         Forward(
             checkpoint, device, job.dtype, threads, job.settings.quantiles, job.settings.distribution
@@ -97,7 +97,7 @@ def score_dataset(
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """Torch uses one thread for each operation: those that wait for the next one would spin meanwhile."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

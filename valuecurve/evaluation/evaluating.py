@@ -1,0 +1,274 @@
+"""`evaluate`: a checkpoint on held-out episodes, against baselines and shortcut probes, in numbers.
+
+One pass of the model over every frame, and one for each probe; the pictures come from a frame store, so every
+frame is decoded once. What is kept in memory is one distribution a frame (0.8 kB at 201 bins) of one forecast
+at a time, beside that of the model. Left out: files and words (report.py and its neighbours).
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+
+from ..episodes import DatasetError, EpisodeDataset, FrameStore, build_frame_store
+from ..labels.making import Labelling, make_labels
+from ..metrics import expected_values, value_metrics
+from ..returns import bin_centers
+from ..scoring import Checkpoint, Scores
+from ..scoring.forward import Forward
+from ..scoring.run import single_threaded
+from .baselines import ElapsedTime, constant_distribution
+from .passes import predict_distributions
+from .probes import NAMES, changes, changes_of_reversal, finding, make_probes, skill_of
+from .subject import EvaluationSettings, Frames, Split, Subject, prepare_subject, scores_about
+
+FOLDS = 5  # of the episodes, where baselines have no training split to be fitted on
+
+Metrics = dict[str, float]
+
+
+@dataclass
+class Evaluation:
+    """All that an evaluation found. n frames, K bins.
+
+    `metrics` by forecast ("model", "constant", "elapsed_time" and the probes), `tasks` and `outcomes` by
+    group and then by forecast; `findings` says in words what each probe shows, or why there is none.
+    """
+
+    subject: Subject
+    store: FrameStore
+    probabilities: np.ndarray  # float32 [n, K], of the model
+    values: dict[str, np.ndarray]  # float64 [n], by forecast
+    metrics: dict[str, Metrics]
+    tasks: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    changes: dict[str, Metrics] = field(default_factory=dict)
+    findings: dict[str, str] = field(default_factory=dict)
+    baselines_from: str = ""
+    labelling: Labelling | None = None
+    labels_note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def support(self) -> tuple[float, float]:
+        config = self.subject.job.checkpoint.model.config
+        return float(config.v_min), float(config.v_max)
+
+
+def evaluate(
+    checkpoint: Checkpoint,
+    dataset: EpisodeDataset,
+    settings: EvaluationSettings | None = None,
+    split: Split | None = None,
+    store: FrameStore | None = None,
+    cache_dir: str | Path | None = None,
+    progress: bool = False,
+    threads: int | None = None,
+) -> Evaluation:
+    """Evaluate a checkpoint on episodes of a dataset.
+
+    Args:
+        split: which episodes it was trained on (`read_split`); not known when None, and then only the split
+            "all" can be evaluated.
+        store: a frame store of the dataset that holds the frames; built in `cache_dir` when None.
+        threads: forward passes at a time on a CPU; torch's number of threads when None.
+
+    Raises:
+        ConfigError, DatasetError: as `prepare_subject`; frames that cannot be read; values that are no number.
+    """
+    settings = settings or EvaluationSettings()
+    device = torch.device(PartialState().device or "cpu")
+    split = split or Split(None, "no split was given")
+    subject = prepare_subject(checkpoint, dataset, settings, split, device)
+    job, processor = subject.job, checkpoint.processor
+    clock = {"began": time.perf_counter()}
+    if store is None:
+        store = build_frame_store(
+            dataset,
+            processor.image_size,
+            processor.resample,
+            cameras=[camera.key for camera in job.cameras],
+            episodes=job.episodes,
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+    clock["frame_store"] = time.perf_counter()
+    threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 1
+    with single_threaded(), Forward(checkpoint, device, job.dtype, threads, distribution=True) as forward:
+        evaluation = _evaluate(subject, store, forward, progress)
+    clock["passes"] = time.perf_counter()
+    evaluation.seconds = {
+        "frame_store": clock["frame_store"] - clock["began"],
+        "passes": clock["passes"] - clock["frame_store"],
+    }
+    return evaluation
+
+
+def _evaluate(subject: Subject, store: FrameStore, forward: Forward, progress: bool) -> Evaluation:
+    job, frames = subject.job, subject.evaluated
+
+    def predict(text: str, shown: np.ndarray | None = None, said: dict[str, str] | None = None) -> np.ndarray:
+        return predict_distributions(forward, job, store, frames.rows, shown, said or None, text, progress)
+
+    probabilities = predict("frames")
+    found = Evaluation(subject, store, probabilities, {}, {})
+    measure(found, "model", probabilities)
+    baselines, found.baselines_from = fitted_baselines(subject)
+    for name, forecast in baselines:
+        measure(found, name, forecast)
+    for probe in make_probes(subject) if subject.settings.probes else []:
+        if probe.undefined:
+            found.findings[probe.name] = f"Undefined: {probe.undefined}."
+            continue
+        measure(found, probe.name, predict(NAMES[probe.name].lower(), probe.shown, probe.said))
+        found.changes[probe.name] = _changes(found, probe.name)
+    _add_skill(found)
+    for name in found.changes:
+        found.findings[name] = finding(name, found.metrics, found.changes[name])
+    found.labelling, found.labels_note = label_in_memory(found)
+    return found
+
+
+# -- metrics -----------------------------------------------------------------------------------------------
+
+
+def measure(found: Evaluation, name: str, probabilities: np.ndarray) -> None:
+    """Add the metrics of a forecast, over all frames and of each task and outcome; [n, K] is let go."""
+    frames = found.subject.evaluated
+    found.values[name] = expected_values(probabilities, *found.support)
+    everything = np.ones(len(frames.rows), bool)
+    found.metrics[name] = _metrics(found, probabilities, everything)
+    for groups, into in ((task_groups(frames), found.tasks), (outcome_groups(frames), found.outcomes)):
+        for group, of in groups.items():
+            whole = of.all()
+            row = found.metrics[name] if whole else _metrics(found, probabilities, of)
+            into.setdefault(group, {})[name] = dict(row)
+
+
+def _metrics(found: Evaluation, probabilities: np.ndarray, of: np.ndarray) -> Metrics:
+    """All metrics of the frames `of`, bool [n]."""
+    frames, (v_min, v_max) = found.subject.evaluated, found.support
+    chosen = slice(None) if of.all() else of
+    return value_metrics(
+        probabilities[chosen],
+        frames.targets[chosen],
+        episode_index=frames.view.episode_index[chosen],
+        frame_index=frames.view.frame_index[chosen],
+        success=frames.success[chosen],
+        v_min=v_min,
+        v_max=v_max,
+    )
+
+
+def task_groups(frames: Frames) -> dict[str, np.ndarray]:
+    """Frames of the episodes of each task, bool [n], by task text; an episode's task is its first frame's."""
+    view = frames.view
+    task = np.repeat(np.array(view.tasks, dtype=object)[view.episode_tasks], view.lengths)
+    return {str(text): task == text for text in dict.fromkeys(task.tolist())}
+
+
+def outcome_groups(frames: Frames) -> dict[str, np.ndarray]:
+    """Frames of the successful and of the failed episodes, bool [n]; an outcome that does not occur is not."""
+    groups = {"success": frames.success, "failure": ~frames.success}
+    return {name: of for name, of in groups.items() if of.any()}
+
+
+def _changes(found: Evaluation, name: str) -> Metrics:
+    values, probed = found.values["model"], found.values[name]
+    if name != "reversed_frames":
+        return changes(values, probed)
+    view, pairs = found.subject.evaluated.view, found.subject.job.pairs
+    return changes_of_reversal(values, probed, view.lengths, pairs)
+
+
+def _add_skill(found: Evaluation) -> None:
+    for rows in (found.metrics, *found.tasks.values(), *found.outcomes.values()):
+        for metrics in rows.values():
+            metrics["skill"] = skill_of(metrics, rows.get("constant"))
+
+
+# -- baselines ---------------------------------------------------------------------------------------------
+
+
+def fitted_baselines(subject: Subject) -> tuple[Iterator[tuple[str, np.ndarray]], str]:
+    """The baselines' distributions [n, K] of the evaluated frames, one after the other, and what they are
+    fitted on, in words.
+
+    On the training episodes of this dataset where those are known. Else crosswise: each fifth of the
+    evaluated episodes is forecast from the others. A single episode has nothing to fit on.
+    """
+    frames, training = subject.evaluated, subject.training
+    if training is not None:
+        count = len(training.view.lengths)
+        return _baselines(
+            subject, [(training, np.arange(len(frames.rows)))]
+        ), f"the {count} training episodes"
+    episodes = len(frames.view.lengths)
+    if episodes < 2:
+        return iter(()), ""
+    folds = min(FOLDS, episodes)
+    number = np.repeat(np.arange(episodes) % folds, frames.view.lengths)
+    pairs = [(_only(frames, number != fold), np.flatnonzero(number == fold)) for fold in range(folds)]
+    return _baselines(subject, pairs), f"the other episodes, in turn ({folds} folds of the evaluated ones)"
+
+
+@dataclass
+class _Fit:
+    """Frames to fit a baseline on: targets, task_index and frame_index [m]."""
+
+    targets: np.ndarray
+    task_index: np.ndarray
+    frame_index: np.ndarray
+
+
+def _only(frames: Frames, of: np.ndarray) -> _Fit:
+    view = frames.view
+    return _Fit(frames.targets[of], view.task_index[of], view.frame_index[of])
+
+
+def _baselines(
+    subject: Subject, folds: list[tuple[Frames | _Fit, np.ndarray]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    config, view = subject.job.checkpoint.model.config, subject.evaluated.view
+    options = {"v_min": float(config.v_min), "v_max": float(config.v_max)}
+    shape = (len(subject.evaluated.rows), config.num_bins)
+    fits = [_only(fit, slice(None)) if isinstance(fit, Frames) else fit for fit, _ in folds]  # type: ignore[arg-type]
+    constants = [constant_distribution(fit.targets, config.num_bins, **options) for fit in fits]
+    forecast = np.empty(shape, np.float32)
+    for constant, (_, rows) in zip(constants, folds, strict=True):
+        forecast[rows] = constant
+    yield "constant", forecast
+    for fit, constant, (_, rows) in zip(fits, constants, folds, strict=True):
+        clock = ElapsedTime.fit(fit.targets, fit.task_index, fit.frame_index, config.num_bins, **options)
+        tasks, frame_index = view.task_index[rows], view.frame_index[rows]
+        known = np.isin(tasks, list(clock.tables))
+        forecast[rows] = constant  # where the task was never seen
+        if known.any():
+            forecast[rows[known]] = clock.predict(tasks[known], frame_index[known])
+    yield "elapsed_time", forecast
+
+
+# -- labels ------------------------------------------------------------------------------------------------
+
+
+def label_in_memory(found: Evaluation) -> tuple[Labelling | None, str]:
+    """The labels that `valuecurve label` would give these episodes by default, or None and the reason."""
+    job, settings = found.subject.job, found.subject.settings
+    values = found.values["model"]
+    centers = bin_centers(found.probabilities.shape[1], *found.support)
+    variance = found.probabilities @ centers**2 - (found.probabilities @ centers) ** 2
+    scores = Scores(
+        Path("evaluation"),
+        job.manifest() | {"scores": scores_about(job)},
+        found.subject.evaluated.rows,
+        values.astype(np.float32),
+        np.sqrt(np.maximum(variance, 0.0)).astype(np.float32),
+    )
+    try:
+        return make_labels(job.dataset, scores, settings.labels(job.pairs), settings.values), ""
+    except DatasetError as error:
+        return None, str(error)
