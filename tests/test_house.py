@@ -39,7 +39,12 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 def room_of(path: Path) -> str:
     """The room of a source file: the first part of its path under valuecurve/, without .py."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    return room_of_module(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
+
+
+def room_of_module(name: str) -> str:
+    """The room of a module; the metrics are several flat files, as `evaluate` copies no folders."""
+    return "metrics" if name.startswith("metrics_") else name
 
 
 def imported_rooms(path: Path) -> set[str]:
@@ -53,7 +58,8 @@ def imported_rooms(path: Path) -> set[str]:
             base = list(here[: -node.level]) if node.level else []
             stem = base + (node.module.split(".") if node.module else [])
             modules += [[*stem, alias.name] for alias in node.names]
-    return {module[1] for module in modules if module[0] == "valuecurve" and len(module) > 1} & set(ROOMS)
+    names = {module[1] for module in modules if module[0] == "valuecurve" and len(module) > 1}
+    return {room_of_module(name) for name in names} & set(ROOMS)
 
 
 @pytest.mark.parametrize("name", HUB_FILES)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from valuecurve import metrics
+from valuecurve import metrics, metrics_frames
 
 
 def spike(bins, num_bins=5):
@@ -76,7 +76,7 @@ def test_chunks_do_not_change_a_metric(monkeypatch):
     rng = np.random.default_rng(1)
     p, targets = rng.dirichlet(np.ones(9), size=50), rng.uniform(-1, 0, 50)
     whole = metrics.value_metrics(p, targets)
-    monkeypatch.setattr(metrics, "CHUNK", 7)
+    monkeypatch.setattr(metrics_frames, "CHUNK", 7)
     assert metrics.value_metrics(p, targets) == pytest.approx(whole, rel=1e-12)
 
 
