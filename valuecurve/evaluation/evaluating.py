@@ -16,8 +16,9 @@ from accelerate import PartialState
 
 from ..episodes import DatasetError, EpisodeDataset, FrameStore, build_frame_store
 from ..labels.making import Labelling, make_labels
-from ..metrics import expected_values, value_metrics
-from ..returns import bin_centers
+from ..metrics import ValueReport, bootstrap, expected_values, value_report
+from ..metrics_frames import SMALLEST_PROBABILITY
+from ..returns import bin_centers, value_to_bin
 from ..scoring import Checkpoint, Scores
 from ..scoring.forward import Forward
 from ..scoring.run import single_threaded
@@ -33,25 +34,32 @@ Metrics = dict[str, float]
 
 @dataclass
 class Evaluation:
-    """All that an evaluation found. n frames, K bins.
+    """All that an evaluation found. n frames, K bins, E episodes.
 
-    `metrics` by forecast ("model", "constant", "elapsed_time" and the probes), `tasks` and `outcomes` by
-    group and then by forecast; `findings` says in words what each probe shows, or why there is none.
+    `reports` is by forecast ("model", "constant", "elapsed_time" and the probes), `tasks` and `outcomes` by
+    group and then by forecast; every metric has an interval, but those of baselines and probes in a group.
+    `findings` says in words what each probe shows, or why it is undefined.
     """
 
     subject: Subject
     store: FrameStore
     probabilities: np.ndarray  # float32 [n, K], of the model
-    values: dict[str, np.ndarray]  # float64 [n], by forecast
-    metrics: dict[str, Metrics]
-    tasks: dict[str, dict[str, Metrics]] = field(default_factory=dict)
-    outcomes: dict[str, dict[str, Metrics]] = field(default_factory=dict)
+    values: dict[str, np.ndarray] = field(default_factory=dict)  # float64 [n], by forecast
+    reports: dict[str, ValueReport] = field(default_factory=dict)
+    tasks: dict[str, dict[str, ValueReport]] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, ValueReport]] = field(default_factory=dict)
+    losses: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)  # sums [E], by forecast and metric
     changes: dict[str, Metrics] = field(default_factory=dict)
     findings: dict[str, str] = field(default_factory=dict)
     baselines_from: str = ""
     labelling: Labelling | None = None
     labels_note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, Metrics]:
+        """Metrics over all frames by forecast."""
+        return {name: report.metrics for name, report in self.reports.items()}
 
     @property
     def support(self) -> tuple[float, float]:
@@ -78,7 +86,8 @@ def evaluate(
         threads: forward passes at a time on a CPU; torch's number of threads when None.
 
     Raises:
-        ConfigError, DatasetError: as `prepare_subject`; frames that cannot be read; values that are no number.
+        ConfigError, DatasetError: as `prepare_subject`; frames that cannot be read; values
+            that are no number.
     """
     settings = settings or EvaluationSettings()
     device = torch.device(PartialState().device or "cpu")
@@ -115,7 +124,7 @@ def _evaluate(subject: Subject, store: FrameStore, forward: Forward, progress: b
         return predict_distributions(forward, job, store, frames.rows, shown, said or None, text, progress)
 
     probabilities = predict("frames")
-    found = Evaluation(subject, store, probabilities, {}, {})
+    found = Evaluation(subject, store, probabilities)
     measure(found, "model", probabilities)
     baselines, found.baselines_from = fitted_baselines(subject)
     for name, forecast in baselines:
@@ -137,23 +146,23 @@ def _evaluate(subject: Subject, store: FrameStore, forward: Forward, progress: b
 
 
 def measure(found: Evaluation, name: str, probabilities: np.ndarray) -> None:
-    """Add the metrics of a forecast, over all frames and of each task and outcome; [n, K] is let go."""
+    """Add the metrics of a forecast [n, K], over all frames and of each task and outcome; it is let go."""
     frames = found.subject.evaluated
     found.values[name] = expected_values(probabilities, *found.support)
-    everything = np.ones(len(frames.rows), bool)
-    found.metrics[name] = _metrics(found, probabilities, everything)
+    found.losses[name] = _losses(found, name, probabilities)
+    resamples = found.subject.settings.resamples
+    found.reports[name] = _report(found, probabilities, np.ones(len(frames.rows), bool), resamples)
     for groups, into in ((task_groups(frames), found.tasks), (outcome_groups(frames), found.outcomes)):
         for group, of in groups.items():
-            whole = of.all()
-            row = found.metrics[name] if whole else _metrics(found, probabilities, of)
-            into.setdefault(group, {})[name] = dict(row)
+            report = _report(found, probabilities, of, resamples if name == "model" else 0)
+            into.setdefault(group, {})[name] = report
 
 
-def _metrics(found: Evaluation, probabilities: np.ndarray, of: np.ndarray) -> Metrics:
-    """All metrics of the frames `of`, bool [n]."""
+def _report(found: Evaluation, probabilities: np.ndarray, of: np.ndarray, resamples: int) -> ValueReport:
+    """Everything about the frames `of`, bool [n]."""
     frames, (v_min, v_max) = found.subject.evaluated, found.support
     chosen = slice(None) if of.all() else of
-    return value_metrics(
+    return value_report(
         probabilities[chosen],
         frames.targets[chosen],
         episode_index=frames.view.episode_index[chosen],
@@ -161,7 +170,39 @@ def _metrics(found: Evaluation, probabilities: np.ndarray, of: np.ndarray) -> Me
         success=frames.success[chosen],
         v_min=v_min,
         v_max=v_max,
+        resamples=resamples,
     )
+
+
+def _losses(found: Evaluation, name: str, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """Sums of NLL and absolute error over the frames of each episode, [E]."""
+    frames = found.subject.evaluated
+    bins = value_to_bin(frames.targets, probabilities.shape[1], *found.support)
+    p_target = probabilities[np.arange(len(bins)), bins].astype(np.float64)
+    losses = {
+        "nll": -np.log(np.maximum(p_target, SMALLEST_PROBABILITY)),
+        "mae": np.abs(found.values[name] - frames.targets),
+    }
+    return {metric: np.add.reduceat(of, frames.view.starts) for metric, of in losses.items()}
+
+
+def differences(found: Evaluation, name: str) -> dict[str, tuple[float, float, float]]:
+    """The model's NLL and MAE minus those of another forecast: (difference, low, high) by metric.
+
+    Both are measured on the same resampled episodes: what makes an episode hard for both cancels out.
+    """
+    lengths = found.subject.evaluated.view.lengths.astype(np.float64)
+    losses = {metric: of - found.losses[name][metric] for metric, of in found.losses["model"].items()}
+    settings = found.subject.settings
+
+    def means(w_BE: np.ndarray) -> dict[str, np.ndarray]:
+        return {metric: (w_BE @ of) / (w_BE @ lengths) for metric, of in losses.items()}
+
+    spread = bootstrap(means, len(lengths), settings.resamples)
+    return {
+        metric: (float(of.sum() / lengths.sum()), float(spread[metric][0]), float(spread[metric][1]))
+        for metric, of in losses.items()
+    }
 
 
 def task_groups(frames: Frames) -> dict[str, np.ndarray]:
@@ -172,7 +213,7 @@ def task_groups(frames: Frames) -> dict[str, np.ndarray]:
 
 
 def outcome_groups(frames: Frames) -> dict[str, np.ndarray]:
-    """Frames of the successful and of the failed episodes, bool [n]; an outcome that does not occur is not."""
+    """Frames of the successful and of the failed episodes, bool [n]; an outcome without any is left out."""
     groups = {"success": frames.success, "failure": ~frames.success}
     return {name: of for name, of in groups.items() if of.any()}
 
@@ -186,9 +227,10 @@ def _changes(found: Evaluation, name: str) -> Metrics:
 
 
 def _add_skill(found: Evaluation) -> None:
-    for rows in (found.metrics, *found.tasks.values(), *found.outcomes.values()):
-        for metrics in rows.values():
-            metrics["skill"] = skill_of(metrics, rows.get("constant"))
+    for rows in (found.reports, *found.tasks.values(), *found.outcomes.values()):
+        constant = rows["constant"].metrics if "constant" in rows else None
+        for report in rows.values():
+            report.metrics["skill"] = skill_of(report.metrics, constant)
 
 
 # -- baselines ---------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def predict_distributions(
 
 
 def _picture_rows(job: Job, rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The rows whose pictures make each sample, int64 [n, F]: of pairs, what the first frame shows comes first."""
+    """The rows whose pictures make each sample, int64 [n, F]; of pairs, what the first frame shows, first."""
     if not job.pairs:
         return shown[:, None]
     first = rows - job.dataset.frame_index[rows]

@@ -1,4 +1,4 @@
-"""What is evaluated: which episodes of which dataset, whether the model was trained on them, and their targets.
+"""What is evaluated: which episodes, whether the model was trained on them, and their targets.
 
 Episodes come from the split that training left beside the checkpoint; targets are made as training makes
 them, with the scales of the checkpoint. Left out: the model (passes.py), and metrics (evaluating.py).
@@ -124,14 +124,14 @@ class Subject:
 
 
 def checkpoint_folder(place: str, revision: str | None = None) -> Path:
-    """The folder of a loaded checkpoint: itself, or the snapshot of a model of the Hub, which is there now."""
+    """The folder of a loaded checkpoint: itself, or the snapshot of a model of the Hub that is there now."""
     if Path(place).is_dir():
         return Path(place)
     return Path(snapshot_download(place, revision=revision, local_files_only=True))
 
 
 def split_file(folder: Path) -> Path | None:
-    """`split.json` of a checkpoint: in its folder, or, of one inside a run (`checkpoint-300`), in the run's."""
+    """`split.json` of a checkpoint: in its folder, or, of one inside a run (checkpoint-300), in the run's."""
     found = [path for path in (folder / SPLIT_FILE, folder.resolve().parent / SPLIT_FILE) if path.is_file()]
     return found[0] if found else None
 
@@ -207,8 +207,8 @@ def make_targets(
 ) -> np.ndarray:
     """Targets float32 [n] of a view, in value units, as training makes them.
 
-    v_t = clip(G_t / scale, -1, 0) with the checkpoint's scale of the task, at this dataset's frame rate; for a
-    model of pairs of frames v_t - v_0, for it compares each frame with the first of its episode.
+    v_t = clip(G_t / scale, -1, 0) with the checkpoint's scale of the task, at this dataset's frame rate; for
+    a model of pairs of frames v_t - v_0: it compares each frame with the first of its episode.
 
     Raises:
         DatasetError: a task that the checkpoint has no scale for.
