@@ -1,0 +1,276 @@
+// The drawing: the curve with its band or heat map and spans, the advantages below, the distribution beside.
+//
+// Everything here is in CSS pixels; a canvas has as many real pixels as the screen. The cursor is not drawn here: it is
+// an element above the canvas, so that playing moves one element and redraws nothing but the small distribution.
+
+const SMALL = "11px";
+
+/** Where everything is, for a chart `width` pixels wide: boxes {x, y, w, h}. */
+function layout(width, hasSeconds) {
+  const narrow = width < 560;
+  const left = narrow ? 38 : 46;
+  const beside = narrow ? 44 : 92;
+  const gap = narrow ? 8 : 14;
+  const right = hasSeconds ? (narrow ? 32 : 40) : 2;
+  const plotWidth = Math.max(width - left - gap - beside - right, 60);
+  const curve = { x: left, y: 28, w: plotWidth, h: narrow ? 190 : 264 };
+  const bar = { x: left, y: curve.y + curve.h + 7, w: plotWidth, h: 6 };
+  const advantage = { x: left, y: bar.y + bar.h + 32, w: plotWidth, h: narrow ? 64 : 84 };
+  const belief = { x: left + plotWidth + gap, y: curve.y, w: beside, h: curve.h };
+  return { narrow, width, curve, bar, advantage, belief, height: advantage.y + advantage.h + 26 };
+}
+
+/** Sizes a canvas for this screen; returns its context, cleared, in CSS pixels. */
+function prepare(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  const real = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== real[0] || canvas.height !== real[1]) [canvas.width, canvas.height] = real;
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.lineJoin = "round";
+  return context;
+}
+
+const signed = (number, digits = 2) => (Object.is(number, -0) ? 0 : number).toFixed(digits).replace("-", "−");
+const withSign = (number, digits = 3) => (number > 0 ? "+" : "") + signed(number, digits);
+
+/** x of the middle of frame t, and y of a value, in a box. */
+const xOf = (box, t, frames) => box.x + ((t + 0.5) / frames) * box.w;
+const yOf = (box, value, low, high) => box.y + (1 - (value - low) / (high - low)) * box.h;
+
+function text(context, words, x, y, color, align = "left", weight = "400", size = SMALL) {
+  context.font = `${weight} ${size} ${context.canvas.dataset.font}`;
+  context.fillStyle = color;
+  context.textAlign = align;
+  context.textBaseline = "middle";
+  context.fillText(words, x, y);
+}
+
+function rule(context, x1, y1, x2, y2, color, dash = [], width = 1) {
+  context.beginPath();
+  context.setLineDash(dash);
+  context.moveTo(x1, y1);
+  context.lineTo(x2, y2);
+  context.strokeStyle = color;
+  context.lineWidth = width;
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function line(context, box, values, low, high, color, { width = 2, dash = [] } = {}) {
+  context.beginPath();
+  for (const t of decimate(values, Math.ceil(box.w))) {
+    context.lineTo(xOf(box, t, values.length), yOf(box, values[t], low, high));
+  }
+  context.setLineDash(dash);
+  context.strokeStyle = color;
+  context.lineWidth = width;
+  context.stroke();
+  context.setLineDash([]);
+}
+
+function band(context, box, lower, upper, low, high, color, opacity) {
+  const columns = Math.ceil(box.w);
+  context.beginPath();
+  for (const t of decimate(upper, columns)) context.lineTo(xOf(box, t, upper.length), yOf(box, upper[t], low, high));
+  for (const t of decimate(lower, columns).reverse()) {
+    context.lineTo(xOf(box, t, lower.length), yOf(box, lower[t], low, high));
+  }
+  context.globalAlpha = opacity;
+  context.fillStyle = color;
+  context.fill();
+  context.globalAlpha = 1;
+}
+
+/** A picture of the distributions, one column a frame (or a pixel), the highest value on top. */
+function heatMap(heat, columns, ramp) {
+  const frames = heat.peaks.length;
+  const width = Math.min(frames, columns);
+  const density = new Float64Array(width * heat.bins);
+  for (let column = 0; column < width; column++) {
+    const from = Math.floor((column * frames) / width);
+    const to = Math.max(Math.floor(((column + 1) * frames) / width), from + 1);
+    for (let t = from; t < to; t++) {
+      const share = heat.peaks[t] / 255 / (to - from);
+      for (let bin = 0; bin < heat.bins; bin++) {
+        density[(heat.bins - 1 - bin) * width + column] += heat.bytes[t * heat.bins + bin] * share;
+      }
+    }
+  }
+  let most = 0;
+  for (const d of density) if (d > most) most = d;
+  const colors = ramp.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [width, heat.bins];
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, heat.bins);
+  for (let i = 0; i < density.length; i++) {
+    const place = Math.sqrt(density[i] / (most || 1)) * (colors.length - 1); // the root shows faint tails as well
+    const k = Math.min(Math.floor(place), colors.length - 2);
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = colors[k][c] + (place - k) * (colors[k + 1][c] - colors[k][c]);
+    image.data[4 * i + 3] = 255;
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Values and, where the scale is known, seconds beside them: grid lines and their words. */
+function drawValueAxis(context, view, places) {
+  const { colors, low, high } = view;
+  const { curve, belief } = places;
+  const end = belief.x + belief.w;
+  const ticks = Array.from({ length: 5 }, (_, i) => low + ((high - low) * i) / 4);
+  ticks.forEach((value, i) => {
+    const y = yOf(curve, value, low, high);
+    rule(context, curve.x, y, curve.x + curve.w, y, colors.line);
+    rule(context, belief.x, y, end, y, colors.line);
+    if (places.narrow && i % 2) return;
+    text(context, signed(value), curve.x - 8, y, colors.muted, "right");
+    if (view.scaleSeconds && view.success !== false) {
+      const seconds = (high - value) * view.scaleSeconds;
+      text(context, `${seconds < 10 && seconds > 0 ? seconds.toFixed(1) : seconds.toFixed(0)} s`, end + 7, y, colors.muted);
+    }
+  });
+  text(context, places.narrow ? "value" : `value: ${signed(high, 0)} is success, ${signed(low, 0)} far away or failing`, curve.x, 8, colors.muted);
+  text(context, places.narrow ? "belief" : "belief now", belief.x, 8, colors.muted);
+  if (view.scaleSeconds && view.success !== false && !places.narrow) text(context, "to go", end + 7, 8, colors.muted);
+}
+
+function drawTimeAxis(context, view, places) {
+  const box = places.advantage;
+  const seconds = view.frames / view.fps;
+  const y = box.y + box.h;
+  rule(context, box.x, y, box.x + box.w, y, view.colors.line);
+  const ticks = ticksTo(seconds, Math.min(box.w / 70, 12));
+  ticks.forEach((tick, i) => {
+    const x = box.x + (tick / seconds) * box.w;
+    rule(context, x, y, x, y + 4, view.colors.line);
+    const label = Number(tick.toPrecision(6)).toString() + (i === ticks.length - 1 ? " s" : "");
+    text(context, label, x, y + 14, view.colors.muted, "center");
+  });
+}
+
+/** Positive spans: faint behind the curve, solid in the bar below it. */
+function drawSpans(context, view, places, opacity) {
+  const { curve, bar } = places;
+  context.fillStyle = view.colors.line;
+  context.globalAlpha = 0.55;
+  context.fillRect(bar.x, bar.y, bar.w, bar.h);
+  context.fillStyle = view.colors.positive;
+  for (const [first, last] of view.positive) {
+    const x = curve.x + (first / view.frames) * curve.w;
+    const width = Math.max(((last + 1 - first) / view.frames) * curve.w, 1);
+    context.globalAlpha = opacity;
+    context.fillRect(x, curve.y, width, curve.h);
+    context.globalAlpha = 1;
+    context.fillRect(x, bar.y, width, bar.h);
+  }
+  context.globalAlpha = 1;
+}
+
+function drawAlarms(context, view, box) {
+  if (view.alarm == null) return;
+  const y = yOf(box, view.alarm, view.low, view.high);
+  rule(context, box.x, y, box.x + box.w, y, view.colors.alarm, [2, 4], 1.2);
+  context.fillStyle = view.colors.alarm;
+  for (const [first] of view.alarms) {
+    const x = xOf(box, first, view.frames);
+    rule(context, x, box.y - 2, x, box.y + box.h, view.colors.alarm, [], 1.2);
+    context.beginPath();
+    context.moveTo(x - 5.5, box.y - 10);
+    context.lineTo(x + 5.5, box.y - 10);
+    context.lineTo(x, box.y - 1);
+    context.fill();
+  }
+}
+
+/** Advantages as columns from zero, green from the threshold on, which is dashed. */
+function drawAdvantage(context, view, places) {
+  const box = places.advantage;
+  const { advantage, colors, level } = view;
+  let most = Math.abs(level);
+  for (const a of advantage) if (Math.abs(a) > most) most = Math.abs(a);
+  most = most || 1;
+  const zero = yOf(box, 0, -most, most);
+  const columns = Math.min(Math.ceil(box.w), advantage.length);
+  const width = box.w / columns;
+  for (let column = 0; column < columns; column++) {
+    const from = Math.floor((column * advantage.length) / columns);
+    const to = Math.max(Math.floor(((column + 1) * advantage.length) / columns), from + 1);
+    let strongest = from;
+    for (let t = from; t < to; t++) if (Math.abs(advantage[t]) > Math.abs(advantage[strongest])) strongest = t;
+    const y = yOf(box, advantage[strongest], -most, most);
+    context.fillStyle = advantage[strongest] >= level ? colors.positive : colors.negative;
+    const x = box.x + column * width;
+    context.fillRect(x, Math.min(y, zero), Math.max(width - (width > 4 ? 1 : 0), 0.75), Math.max(Math.abs(y - zero), 0.75));
+  }
+  rule(context, box.x, zero, box.x + box.w, zero, colors.muted, [], 0.75);
+  const y = yOf(box, level, -most, most);
+  rule(context, box.x, y, box.x + box.w, y, colors.positive, [4, 3], 1.2);
+  text(context, "advantage", box.x, box.y - 13, colors.muted);
+  text(context, "0", box.x - 8, zero, colors.muted, "right");
+  const words = `positive from ${withSign(level)}`;
+  text(context, words, box.x + box.w, box.y - 13, colors.positive, "right", "600");
+}
+
+/** The whole chart but for the cursor and the distribution beside it. */
+function drawChart(canvas, view, places) {
+  const context = prepare(canvas, places.width, places.height);
+  const { curve } = places;
+  const { colors, low, high, models } = view;
+  const heat = models[view.heatOf];
+  drawValueAxis(context, view, places);
+  if (heat) {
+    const columns = Math.round(curve.w * (window.devicePixelRatio || 1));
+    context.imageSmoothingEnabled = false;
+    const top = yOf(curve, heat.v_max, low, high);
+    context.drawImage(view.heatImage(heat, columns), curve.x, top, curve.w, yOf(curve, heat.v_min, low, high) - top);
+  }
+  drawSpans(context, view, places, heat ? 0 : 0.13);
+  context.save();
+  context.beginPath();
+  context.rect(curve.x - 1, curve.y - 2, curve.w + 2, curve.h + 4);
+  context.clip();
+  models.forEach((model, i) => {
+    if (!heat) band(context, curve, model.lower, model.upper, low, high, model.color(), i ? 0.14 : 0.2);
+  });
+  if (view.target) line(context, curve, view.target, low, high, heat ? colors.ink : colors.muted, { width: 1.5, dash: [5, 4] });
+  [...models].reverse().forEach((model) => {
+    if (heat) line(context, curve, model.value, low, high, heat === model ? colors.ink : colors.paper, { width: 3.5 });
+    line(context, curve, model.value, low, high, heat === model ? colors.paper : model.color(), { width: heat ? 1.75 : 2.25 });
+  });
+  context.restore();
+  drawAlarms(context, view, curve);
+  drawAdvantage(context, view, places);
+  drawTimeAxis(context, view, places);
+}
+
+/** The distributions at frame t, lying on their side at the right of the curve, on its axis. */
+function drawBelief(canvas, view, places, t) {
+  const box = places.belief;
+  const context = prepare(canvas, box.w, box.h + 8);
+  const rows = view.models.map((model) => model.distributions.at(t));
+  const most = Math.max(...rows.flatMap((row) => [Math.max(...row)]), 1e-9);
+  rows.forEach((row, i) => {
+    const model = view.models[i];
+    const inside = { y: 4, h: box.h };
+    const valueOf = (bin) => model.v_min + (bin / (row.length - 1)) * (model.v_max - model.v_min);
+    const y = (bin) => yOf(inside, valueOf(bin), view.low, view.high);
+    context.beginPath();
+    context.moveTo(0, y(0));
+    row.forEach((p, bin) => context.lineTo((p / most) * (box.w - 2), y(bin)));
+    context.lineTo(0, y(row.length - 1));
+    context.globalAlpha = i ? 0.25 : 0.35;
+    context.fillStyle = model.color();
+    context.fill();
+    context.globalAlpha = 1;
+    context.strokeStyle = model.color();
+    context.lineWidth = 1.5;
+    context.stroke();
+    const value = yOf(inside, model.value[t], view.low, view.high);
+    rule(context, 0, value, box.w, value, model.color(), [3, 3], 1);
+  });
+}
