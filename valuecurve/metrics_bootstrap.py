@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .metrics_episodes import Episodes, allowed, lead_times
+from .metrics_episodes import ALARM_NAMES, Episodes, allowed, lead_times
 from .metrics_frames import CALIBRATION_LEVELS
 
 RESAMPLES = 1000
@@ -150,29 +150,27 @@ def _grouped(scores_E, success_E, w_BE) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def alarms(episodes: Episodes, max_false_alarms: float, w_BE: np.ndarray) -> Estimates:
     """`failure_alarm` of each resample, each with a threshold of its own."""
-    smallest_E = np.array([values.min() for values in episodes.values])
-    won = np.flatnonzero(episodes.success)
-    won = won[np.argsort(smallest_E[won], kind="stable")]
-    w_BP, w_BF = w_BE[:, won], w_BE[:, ~episodes.success]
-    upto_BP = np.cumsum(w_BP, axis=1)
-    n_B = w_BP.sum(axis=1)
+    won = np.flatnonzero(episodes.won)
     if not len(won):
-        return dict.fromkeys(
-            ("alarm_threshold", "false_alarm_rate", "detection_rate", "lead_time"), np.full(len(w_BE), np.nan)
-        )
-    at_B = np.argmax(upto_BP > allowed(max_false_alarms, n_B)[:, None], axis=1)
-    thresholds_B = smallest_E[won][at_B]
-    below = np.sum(w_BP * (smallest_E[won] < thresholds_B[:, None]), axis=1)
-    thresholds, where = np.unique(thresholds_B, return_inverse=True)
-    leads_BF = lead_times(episodes, thresholds)[where]
+        return dict.fromkeys(ALARM_NAMES, np.full(len(w_BE), np.nan))
+    smallest_P = np.array([episodes.values[episode].min() for episode in won])
+    order = np.argsort(smallest_P, kind="stable")
+    smallest_P, w_BP, w_BF = smallest_P[order], w_BE[:, won[order]], w_BE[:, ~episodes.won]
+    won_B = w_BP.sum(axis=1)
+    allowed_B = allowed(max_false_alarms, won_B)
+    threshold_B = smallest_P[np.argmax(np.cumsum(w_BP, axis=1) > allowed_B[:, None], axis=1)]
+    false_B = np.sum(w_BP * (smallest_P < threshold_B[:, None]), axis=1)
+    thresholds, which_B = np.unique(threshold_B, return_inverse=True)
+    leads_BF = lead_times(episodes, thresholds)[which_B]
     fired = ~np.isnan(leads_BF)
-    f_B = np.where(n_B > 0, w_BF.sum(axis=1), 0.0)
-    return {
-        "alarm_threshold": np.where(n_B > 0, thresholds_B, np.nan),
-        "false_alarm_rate": _divide(below, n_B),
-        "detection_rate": _divide(np.sum(w_BF * fired, axis=1), f_B),
-        "lead_time": _divide(np.sum(w_BF * np.where(fired, leads_BF, 0.0), axis=1), f_B),
-    }
+    lost_B = np.where(won_B > 0, w_BF.sum(axis=1), 0.0)  # no success: no threshold
+    found = (
+        np.where(won_B > 0, threshold_B, np.nan),
+        _divide(false_B, won_B),
+        _divide(np.sum(w_BF * fired, axis=1), lost_B),
+        _divide(np.sum(w_BF * np.where(fired, leads_BF, 0.0), axis=1), lost_B),
+    )
+    return dict(zip(ALARM_NAMES, found, strict=True))
 
 
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

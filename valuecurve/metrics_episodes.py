@@ -16,6 +16,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 
 SAME_VALUE = 6  # decimals
 ELAPSED_SHARES = np.linspace(0.0, 1.0, 21)
+ALARM_NAMES = ("alarm_threshold", "false_alarm_rate", "detection_rate", "lead_time")
 FALSE_ALARMS = 0.1  # share of successful episodes that may raise an alarm; assumption
 
 
@@ -48,8 +49,14 @@ class Episodes:
         """Value of the last frame of each episode, [E]."""
         return np.array([values[-1] for values in self.values])
 
+    @property
+    def won(self) -> np.ndarray:
+        """`success`, where it must be known: bool [E]."""
+        assert self.success is not None
+        return self.success
+
     def both_outcomes(self) -> bool:
-        return self.success is not None and bool(self.success.any()) and not self.success.all()
+        return bool(self.won.any()) and not self.won.all()
 
 
 # --- order: does the value rise with time? ---------------------------------------------------------------
@@ -82,7 +89,7 @@ def kendall_tau(values, times=None) -> float:
         return float("nan")
     if np.ptp(values) == 0 or np.ptp(times) == 0:
         return 0.0
-    return float(kendalltau(values, times, method="asymptotic").statistic)
+    return float(np.asarray(kendalltau(values, times))[0])
 
 
 def order_per_episode(
@@ -119,7 +126,7 @@ def kendall_tau_by_outcome(values, episode_index, frame_index, success) -> dict[
 
 def _by_outcome(name: str, measure, values, episode_index, frame_index, success) -> dict[str, float]:
     episodes = Episodes.of(values, episode_index, frame_index, success)
-    scores, of = order_of(episodes, measure), episodes.success
+    scores, of = order_of(episodes, measure), episodes.won
     return {f"{name}_success": mean_defined(scores[of]), f"{name}_failure": mean_defined(scores[~of])}
 
 
@@ -158,7 +165,7 @@ def auroc_over_elapsed(
     values_ES = values_at_shares(episodes, shares)
     if not episodes.both_outcomes():
         return np.full(values_ES.shape[1], np.nan)
-    return np.array([roc_auc_score(episodes.success, of_share) for of_share in values_ES.T])
+    return np.array([roc_auc_score(episodes.won, of_share) for of_share in values_ES.T])
 
 
 def values_at_shares(episodes: Episodes, shares) -> np.ndarray:
@@ -183,7 +190,7 @@ def best_f1(values, episode_index, frame_index, success) -> tuple[float, float]:
     episodes = Episodes.of(values, episode_index, frame_index, success)
     if not episodes.both_outcomes():
         return float("nan"), float("nan")
-    precision, recall, thresholds = precision_recall_curve(episodes.success, episodes.last_values())
+    precision, recall, thresholds = precision_recall_curve(episodes.won, episodes.last_values())
     precision, recall = precision[:-1], recall[:-1]  # the last point has no threshold
     f1 = 2 * precision * recall / np.maximum(precision + recall, np.finfo(float).tiny)
     best = len(f1) - 1 - int(np.argmax(np.round(f1, 12)[::-1]))
@@ -211,27 +218,23 @@ def failure_alarm(
             never fires, so that missing an episode is no advantage.
         All `nan` without a successful episode; the last two `nan` without a failed one.
     """
-    if not 0 <= max_false_alarms < 1:
-        raise ValueError(f"max_false_alarms must be in [0, 1), got {max_false_alarms}.")
     episodes = Episodes.of(values, episode_index, frame_index, success)
-    smallest = np.sort([of.min() for of, won in zip(episodes.values, episodes.success, strict=True) if won])
-    nan = float("nan")
+    smallest = np.sort([of.min() for of, won in zip(episodes.values, episodes.won, strict=True) if won])
     if not len(smallest):
-        return dict.fromkeys(("alarm_threshold", "false_alarm_rate", "detection_rate", "lead_time"), nan)
-    threshold = float(smallest[allowed(max_false_alarms, len(smallest))])
-    result = {"alarm_threshold": threshold, "false_alarm_rate": float(np.mean(smallest < threshold))}
+        return dict.fromkeys(ALARM_NAMES, float("nan"))
+    threshold = smallest[allowed(max_false_alarms, len(smallest))]
     leads = lead_times(episodes, np.array([threshold]))[0]
-    if not len(leads):
-        return result | {"detection_rate": nan, "lead_time": nan}
-    detected = ~np.isnan(leads)
-    return result | {
-        "detection_rate": float(np.mean(detected)),
-        "lead_time": float(np.mean(np.where(detected, leads, 0.0))),
-    }
+    detected, lead = (
+        (np.mean(~np.isnan(leads)), np.mean(np.nan_to_num(leads))) if len(leads) else 2 * [np.nan]
+    )
+    found = (threshold, np.mean(smallest < threshold), detected, lead)
+    return dict(zip(ALARM_NAMES, map(float, found), strict=True))
 
 
 def allowed(max_false_alarms: float, count):
     """How many of `count` successful episodes may raise an alarm: floor(count max_false_alarms)."""
+    if not 0 <= max_false_alarms < 1:
+        raise ValueError(f"max_false_alarms must be in [0, 1), got {max_false_alarms}.")
     return np.floor(np.asarray(count) * max_false_alarms + 1e-9).astype(int)  # 1e-9: 10 * 0.3 is 2.999…
 
 
@@ -240,7 +243,7 @@ def lead_times(episodes: Episodes, thresholds: np.ndarray) -> np.ndarray:
 
     float64 [thresholds, failed episodes], failed ones in order of `episodes`; `nan` where no value is below.
     """
-    failed = np.flatnonzero(~episodes.success)
+    failed = np.flatnonzero(~episodes.won)
     result = np.full((len(thresholds), len(failed)), np.nan)
     for column, episode in enumerate(failed):
         lowest, frames = np.minimum.accumulate(episodes.values[episode]), episodes.frames[episode]

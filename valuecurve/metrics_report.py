@@ -300,7 +300,7 @@ def _order_scores(episodes: Episodes) -> dict[str, np.ndarray]:
 
 
 def _of_outcomes(episodes: Episodes, max_false_alarms: float) -> Estimator:
-    values_ES, success = values_at_shares(episodes, ELAPSED_SHARES), episodes.success
+    values_ES, success = values_at_shares(episodes, ELAPSED_SHARES), episodes.won
     last, halfway = len(ELAPSED_SHARES) - 1, len(ELAPSED_SHARES) // 2
 
     def estimate(w_BE: np.ndarray) -> Estimates:
