@@ -11,7 +11,8 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from valuecurve.evaluation import Curve, pick_thumbnails, plot_curves, quantiles
-from valuecurve.evaluation.figures import DPI, draw_curves
+from valuecurve.evaluation.figures import draw_curves
+from valuecurve.evaluation.page import DPI
 from valuecurve.evaluation.style import FAILURE, POSITIVE, RC, SUCCESS, clean_text, fit_lines
 
 LONG = (
@@ -53,8 +54,8 @@ def test_positive_frames_are_a_strip_under_the_values():
     """Frames 4 to 9 and the last of 24, at 10 frames a second."""
     positive = np.isin(np.arange(24), [4, 5, 6, 7, 8, 9, 23])
     with matplotlib.rc_context(RC):
-        figure = draw_curves([curve(positive=positive)])
-        plain = draw_curves([curve()])
+        figure = draw_curves([curve(positive=positive)]).figure
+        plain = draw_curves([curve()]).figure
     axes = figure.axes[0]
     (strip,) = [c for c in axes.collections if isinstance(c, PolyCollection) and same_color(c, POSITIVE)]
     spans = [path.get_extents() for path in strip.get_paths()]
@@ -62,8 +63,8 @@ def test_positive_frames_are_a_strip_under_the_values():
         (0.4, 1.0)
     ]  # the axis ends at frame 23
     assert all(box.y1 < -1 and box.y0 >= axes.get_ylim()[0] for box in spans)
-    assert "labelled positive" in [text.get_text() for text in figure.legends[0].get_texts()]
-    assert "labelled positive" not in [text.get_text() for text in plain.legends[0].get_texts()]
+    assert "labelled positive" in [text.get_text() for text in figure.texts]
+    assert "labelled positive" not in [text.get_text() for text in plain.texts]
 
 
 def same_color(collection, color: str) -> bool:
@@ -74,7 +75,7 @@ def same_color(collection, color: str) -> bool:
 def test_no_text_leaves_the_page_or_touches_another(task):
     curves = [curve(task=task, success=i < 3, failure_kind="something_" * 9, length=60) for i in range(6)]
     with matplotlib.rc_context(RC):
-        figure = draw_curves(curves, title="A title " * 40)
+        figure = draw_curves(curves, title="A title " * 40).figure
         texts = texts_of(figure)
     page_width, page_height = figure.get_size_inches() * DPI
     for text, box in texts:
@@ -152,5 +153,5 @@ def test_text_is_cleaned_and_fitted():
 
 def test_only_successes_have_an_axis_in_seconds():
     with matplotlib.rc_context(RC):
-        shown = [len(draw_curves([curve(success=ok)]).axes) for ok in (True, False)]
+        shown = [len(draw_curves([curve(success=ok)]).figure.axes) for ok in (True, False)]
     assert shown[0] == shown[1] + 1  # the second axis of the panel

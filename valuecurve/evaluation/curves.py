@@ -12,24 +12,27 @@ class Curve:
     """One episode as a value function sees it; T frames, K bins.
 
     Attributes:
-        episode_index: the episode in its dataset.
+        episode_index: the episode in its dataset, or None for one that is of no dataset.
         task: instruction text.
-        success: outcome of the episode.
+        success: outcome of the episode, or None when not known.
         fps: frames a second.
         value: [T] predicted values, in value units.
         probabilities: [T, K] predicted distributions, for the uncertainty band, or None.
+        interval: [2, T] lower and upper end of the band where there are no distributions, in value units, or
+            None; interval_name says what it is.
         target: [T] normalised returns, in value units, or None.
         scale_seconds: seconds that one value unit stands for (scale / fps), or None when not known.
         thumbnails: uint8 [n, 3, h, w], small pictures of some frames.
         thumbnail_frames: int [n], their frame indices.
         failure_kind: what went wrong, for the picture only.
         positive: bool [T], the frames that a label set calls positive, or None.
+        advantage: [T], in value units, or None.
         v_min, v_max: ends of the value range.
     """
 
-    episode_index: int
+    episode_index: int | None
     task: str
-    success: bool
+    success: bool | None
     fps: float
     value: np.ndarray
     probabilities: np.ndarray | None = None
@@ -41,9 +44,13 @@ class Curve:
     positive: np.ndarray | None = None
     v_min: float = -1.0
     v_max: float = 0.0
+    advantage: np.ndarray | None = None
+    interval: np.ndarray | None = None
+    interval_name: str = "± one standard deviation"
 
     def __post_init__(self) -> None:
         self.value = self._per_frame("value", self.value)
+        self.success = None if self.success is None else bool(self.success)
         self.thumbnails, self.thumbnail_frames = (
             np.asarray(self.thumbnails),
             np.asarray(self.thumbnail_frames),
@@ -52,6 +59,12 @@ class Curve:
             self.target = self._per_frame("target", self.target)
         if self.positive is not None:
             self.positive = self._per_frame("positive", self.positive).astype(bool)
+        if self.advantage is not None:
+            self.advantage = self._per_frame("advantage", self.advantage)
+        if self.interval is not None:
+            self.interval = np.stack([self._per_frame("interval", side) for side in self.interval])
+            if len(self.interval) != 2 or (self.interval[0] > self.interval[1]).any():
+                raise self._error("interval must be [2, T], lower end first")
         if self.probabilities is not None:
             self.probabilities = np.asarray(self.probabilities)
             if self.probabilities.ndim != 2 or len(self.probabilities) != len(self):
@@ -74,23 +87,40 @@ class Curve:
 
     @property
     def outcome(self) -> str:
-        """ "Success", "Failure", or "Failure: what went wrong"."""
+        """ "Success", "Failure", "Failure: what went wrong" or "Outcome not known"."""
+        if self.success is None:
+            return "Outcome not known"
         if self.success:
             return "Success"
         kind = (self.failure_kind or "").replace("_", " ").strip()
         return f"Failure: {kind}" if kind else "Failure"
 
+    @property
+    def seconds(self) -> float:
+        """Length of the time axis: of one frame its own."""
+        return float(self.times[-1]) if len(self) > 1 else 1 / self.fps
+
     def band(self, lower: float = 0.1, upper: float = 0.9) -> tuple[np.ndarray, np.ndarray] | None:
-        """The two quantiles of each frame's distribution, ([T], [T]) in value units; None without one."""
+        """The two quantiles of each frame's distribution, ([T], [T]) in value units.
+
+        Without distributions `interval`, whatever the levels; None without that either.
+        """
         if self.probabilities is None:
-            return None
+            return None if self.interval is None else (self.interval[0], self.interval[1])
         low, high = quantiles(self.probabilities, [lower, upper], self.v_min, self.v_max)
         return low, high
 
     @property
+    def band_name(self) -> str | None:
+        """What the band of the pictures is; None without one."""
+        if self.probabilities is not None:
+            return "10–90% of the prediction"
+        return None if self.interval is None else self.interval_name
+
+    @property
     def has_seconds(self) -> bool:
-        """Whether pictures tell seconds: of successes with a known scale. A value of -1 is no time."""
-        return self.success and self.scale_seconds is not None
+        """Whether pictures tell seconds: where the scale is known, but not of failures. A -1 is no time."""
+        return self.success is not False and self.scale_seconds is not None
 
     def seconds_to_success(self) -> np.ndarray | None:
         """The expected seconds to success, [T]; None when the scale is not known."""

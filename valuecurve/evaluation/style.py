@@ -7,6 +7,7 @@ Sans, which comes with matplotlib, so that pictures look alike on every machine.
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,30 +28,84 @@ BAND_LEVELS = tuple((0.10 + 0.05 * i, 0.90 - 0.05 * i) for i in range(8))  # nes
 BAND_OPACITY = 0.055  # of each; eight over each other let 64% of the paper through
 BAND_SMOOTHING = 0.15  # seconds, of the drawn quantiles: a forecast with two peaks makes them jump
 
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "text.color": INK,
-    "text.parse_math": False,  # a task may hold "$"
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": MUTED,
-    "axes.linewidth": 0.6,
-    "axes.unicode_minus": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "figure.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-}
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a picture. Success, failure and positive keep their hues on dark paper, lighter."""
+
+    paper: str
+    ink: str  # text, and curves of episodes whose outcome is not known
+    muted: str  # ticks, second lines, targets
+    hairline: str  # grid, frames
+    success: str
+    failure: str
+    positive: str
+    negative: str  # advantages below zero
+    ramp: tuple[str, ...]  # of densities, from none to most
 
 
-def color_of(curve: Curve) -> str:
-    return SUCCESS if curve.success else FAILURE
+LIGHT = Theme(
+    paper=PAPER,
+    ink=INK,
+    muted=MUTED,
+    hairline=HAIRLINE,
+    success=SUCCESS,
+    failure=FAILURE,
+    positive=POSITIVE,
+    negative="#8c959f",
+    ramp=("#ffffff", "#dcebf5", "#a3cae6", "#4f9bcd", "#0072B2", "#004a75", "#00263d"),
+)
+DARK = Theme(
+    paper="#0d1117",
+    ink="#e6edf3",
+    muted="#9198a1",
+    hairline="#30363d",
+    success="#56B4E9",
+    failure="#F0883E",
+    positive="#2EBD90",
+    negative="#6e7681",
+    ramp=("#0d1117", "#0f2a3f", "#134a70", "#1f76ad", "#56B4E9", "#a8dcf7", "#f4fbff"),
+)
+
+
+def theme_of(dark: bool) -> Theme:
+    return DARK if dark else LIGHT
+
+
+def rc(theme: Theme) -> dict[Any, Any]:
+    """The settings under which everything is drawn, for `matplotlib.rc_context`."""
+    return {
+        "font.family": "DejaVu Sans",
+        "text.color": theme.ink,
+        "text.parse_math": False,  # a task may hold "$"
+        "axes.edgecolor": theme.muted,
+        "axes.facecolor": theme.paper,
+        "axes.labelcolor": theme.muted,
+        "axes.linewidth": 0.6,
+        "axes.unicode_minus": True,
+        "xtick.color": theme.muted,
+        "ytick.color": theme.muted,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "figure.facecolor": theme.paper,
+        "savefig.facecolor": theme.paper,
+        "svg.hashsalt": "valuecurve",  # the same file every time
+    }
+
+
+RC = rc(LIGHT)
+
+
+def color_of(curve: Curve, theme: Theme = LIGHT) -> str:
+    """Of its outcome; ink where that is not known."""
+    return theme.ink if curve.success is None else theme.success if curve.success else theme.failure
 
 
 def outcome_text(curve: Curve) -> str:
-    """ "✓ Success, episode 3" or "✗ Failure: what went wrong, episode 4"."""
-    return f"{'✓' if curve.success else '✗'} {clean_text(curve.outcome)}, episode {curve.episode_index}"
+    """ "✓ Success, episode 3", "✗ Failure: what went wrong, episode 4" or "Outcome not known, episode 5"."""
+    sign = "" if curve.success is None else "✓ " if curve.success else "✗ "
+    number = "" if curve.episode_index is None else f", episode {curve.episode_index}"
+    return f"{sign}{clean_text(curve.outcome)}{number}"
 
 
 def font_file(bold: bool = False) -> Path:

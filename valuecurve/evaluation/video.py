@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from .curves import Curve
-from .figures import draw_target, draw_value
+from .panel import draw_target, draw_value
 from .style import HAIRLINE, INK, MUTED, PAPER, RC, color_of, fit_lines, font_file, outcome_text
 
 VIEW_HEIGHT, WIDEST = 384, 1280  # pixels: a camera's height, lowered where all of them would be too wide
