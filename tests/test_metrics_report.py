@@ -287,11 +287,14 @@ def test_mae_rmse_and_explained_variance_are_those_of_seed_1(case):
 
 
 @pytest.mark.parametrize("case", seed_1("expected_value"))
-def test_the_value_is_the_mean_that_seed_1_reads_out(case):
-    logits = np.array([case["input"]["logits"]], dtype=float)
-    p = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
-    value = metrics.expected_values(p, case["input"]["v_min"], case["input"]["v_max"])[0]
+def test_the_value_and_the_loss_are_those_of_seed_1(case):
+    logits, support = np.array([case["input"]["logits"]]), (case["input"]["v_min"], case["input"]["v_max"])
+    p = np.exp(logits) / np.exp(logits).sum()
+    value = metrics.expected_values(p, *support)[0]
     assert value == pytest.approx(case["expected"]["value"], abs=case["atol"])
+    if "target_value" in case["input"]:
+        loss = metrics.nll(p, [case["input"]["target_value"]], *support)
+        assert loss == pytest.approx(case["expected"]["cross_entropy"], abs=case["atol"])
 
 
 def test_a_uniform_forecast_scores_as_seed_0_says_of_guessing():
