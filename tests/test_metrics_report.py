@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from valuecurve.metrics_report import ALARM_RATES
 CONFORMANCE = Path(__file__).parent / "conformance"
 
 
-def random_data(seed=0, episodes=7, bins=11):
+def random_data(seed=0, episodes=7, bins=11) -> dict[str, Any]:
     """A forecast that knows something, of episodes of 2 … 9 frames, the first of one frame."""
     generator = np.random.default_rng(seed)
     lengths = np.concatenate([[1], generator.integers(2, 10, episodes - 1)])
@@ -34,7 +35,7 @@ def random_data(seed=0, episodes=7, bins=11):
     )
 
 
-def drawn(data, episodes):
+def drawn(data, episodes) -> dict[str, Any]:
     """The dataset in which the given episodes stand one after the other, each draw an episode of its own."""
     rows = [np.flatnonzero(data["episode_index"] == episode) for episode in episodes]
     new = np.repeat(np.arange(len(episodes)), [len(of) for of in rows])
@@ -71,7 +72,7 @@ def test_an_overconfident_forecast_covers_too_little():
 # --- the report and the plain functions ------------------------------------------------------------------
 
 
-def plain_metrics(data, max_false_alarms=metrics.value_report.__kwdefaults__["max_false_alarms"]):
+def plain_metrics(data, max_false_alarms=0.1):
     """What the report says, by the functions that measure one thing each."""
     p, targets, success = data["probabilities"], data["targets"], data["success"]
     values = metrics.expected_values(p)
@@ -280,8 +281,11 @@ def seed_1(kind):
 @pytest.mark.parametrize("case", seed_1("metrics"))
 def test_mae_rmse_and_explained_variance_are_those_of_seed_1(case):
     predictions, targets = case["input"]["predictions"], np.array(case["input"]["targets"])
-    frames = dict(episode_index=np.arange(len(targets)), frame_index=np.zeros(len(targets), int))
-    found = metrics.value_report(None, targets, values=predictions, **frames, resamples=0).metrics
+    index = np.arange(len(targets))
+    report = metrics.value_report(
+        None, targets, values=predictions, episode_index=index, frame_index=index, resamples=0
+    )
+    found = report.metrics
     for name, expected in case["expected"].items():
         assert found[name] == pytest.approx(expected, abs=case["atol"]), name
 
