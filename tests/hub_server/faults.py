@@ -38,7 +38,7 @@ class Faults:
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
-    def cut_upload(self, path: str = "/lfs/", nth: int = 1, after: int = 0, times: int = 1) -> Fault:
+    def cut_upload(self, path: str = "^/lfs/", nth: int = 1, after: int = 0, times: int = 1) -> Fault:
         """Close the connection once `after` bytes of the n-th upload have come in; nothing is stored."""
         return self._add(Fault("cut_upload", "PUT|POST", path, nth - 1, times, after))
 

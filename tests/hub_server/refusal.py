@@ -1,5 +1,7 @@
 """What the Hub says no with: a status, and the headers that the clients make their exceptions from."""
 
+import re
+
 
 class Refusal(Exception):
     """An answer of 4xx or 5xx.
@@ -23,7 +25,7 @@ class Refusal(Exception):
         self.status = status
         self.message = message
         self.fields = fields or {}
-        self.headers = {"X-Error-Message": message.encode("ascii", "replace").decode(), **(headers or {})}
+        self.headers = {"X-Error-Message": re.sub(r"[^ -~]+", " ", message), **(headers or {})}
         if code:
             self.headers["X-Error-Code"] = code
 

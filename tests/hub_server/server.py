@@ -110,6 +110,7 @@ class HubServer:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "GRADIO_ANALYTICS_ENABLED": "False",
+            "VALUECURVE_CACHE": str(self.home / "valuecurve"),
             "NO_PROXY": "127.0.0.1,localhost",
             "no_proxy": "127.0.0.1,localhost",
         }

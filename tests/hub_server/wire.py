@@ -69,16 +69,16 @@ class Request:
             raise Refusal(400, "The body is not JSON") from None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class LogEntry:
-    """A request that was answered: bytes are those of the bodies."""
+    """A request: `received` and `sent` are the bytes of the bodies."""
 
     method: str
     path: str
     user: str | None
-    status: int  # 0: the connection was cut
-    received: int
-    sent: int
+    status: int = 0  # 0: the connection was cut
+    received: int = 0
+    sent: int = 0
 
 
 Route = tuple[str, re.Pattern, Callable[[Request], Answer]]
@@ -149,35 +149,37 @@ class Handler(BaseHTTPRequestHandler):
         pass  # `hub.log` keeps what tests need
 
     def handle_all(self) -> None:
-        hub, self.received, self.sent, self.started = self.server.hub, 0, 0, False
+        hub, self.received = self.server.hub, 0
         fault = hub.faults.strike(self.command, self.path)
-        user, status = None, 0
+        entry = LogEntry(self.command, self.path, None)
         try:
             time.sleep(hub.faults.slow)
-            request = self._request(hub, fault)
-            try:
-                user, request.role = hub.authenticate(request.headers.get("authorization"))
-                request.user = user
-                if fault and fault.kind == "refuse":
-                    raise Refusal(fault.status, fault.message)
-                answer = _dispatch(request)
-            except Refusal as refusal:
-                body = {"error": refusal.message, **refusal.fields}
-                answer = Answer(refusal.status, body, refusal.headers)
-            for _ in request.blocks:  # a client hears no answer while it still sends
-                pass
+            answer = self._answer(hub, fault, entry)
             if fault and fault.kind == "lose_answer":
                 raise Cut
-            limit = fault.after if fault and fault.kind == "cut_download" else None
-            self._send(answer, limit)
-            status = answer.status
+            self._send(answer, entry, fault.after if fault and fault.kind == "cut_download" else None)
         except Cut:
+            if entry not in hub.log:
+                hub.log.append(entry)
             self.close_connection = True
             _hang_up(self.connection)
-        finally:
-            hub.log.append(LogEntry(self.command, self.path, user, status, self.received, self.sent))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_all  # noqa: N815
+
+    def _answer(self, hub: "HubServer", fault: Fault | None, entry: LogEntry) -> Answer:
+        request = self._request(hub, fault)
+        try:
+            entry.user, request.role = hub.authenticate(request.headers.get("authorization"))
+            request.user = entry.user
+            if fault and fault.kind == "refuse":
+                raise Refusal(fault.status, fault.message)
+            answer = _dispatch(request)
+        except Refusal as refusal:
+            answer = Answer(refusal.status, {"error": refusal.message, **refusal.fields}, refusal.headers)
+        for _ in request.blocks:  # a client hears no answer while it still sends
+            pass
+        entry.received = self.received
+        return answer
 
     def _request(self, hub: "HubServer", fault: Fault | None) -> Request:
         headers = {name.lower(): value for name, value in self.headers.items()}
@@ -217,24 +219,27 @@ class Handler(BaseHTTPRequestHandler):
             self.rfile.readline()
         self.rfile.readline()
 
-    def _send(self, answer: Answer, limit: int | None) -> None:
+    def _send(self, answer: Answer, entry: LogEntry, limit: int | None) -> None:
+        """Send; the log has the entry before the client has the answer."""
         body = answer.body
         if body is not None and not isinstance(body, bytes):
             body = json.dumps(body).encode()
             answer.headers.setdefault("Content-Type", "application/json; charset=utf-8")
         length = answer.length if answer.file else len(body or b"")
+        bodiless = self.command == "HEAD" or answer.status == 304
+        entry.status, entry.sent = answer.status, 0 if bodiless else length
+        self.server.hub.log.append(entry)
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(length), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD" or answer.status == 304:
-            return
-        for block in _blocks_of(answer) if answer.file else [body or b""]:
-            if limit is not None and self.sent + len(block) >= limit:
-                self.wfile.write(block[: limit - self.sent])
+        left = length if limit is None else limit
+        for block in [] if bodiless else _blocks_of(answer) if answer.file else [body or b""]:
+            self.wfile.write(block[:left])
+            left -= len(block)
+            if limit is not None and left <= 0:
+                entry.status, entry.sent = 0, limit
                 raise Cut
-            self.wfile.write(block)
-            self.sent += len(block)
 
 
 def _blocks_of(answer: Answer) -> Iterator[bytes]:
