@@ -20,7 +20,10 @@ NEXT = {  # what to do with an export, by format
 
 
 def export(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a labelled LeRobot dataset (v3.0 or v2.1).")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a labelled LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
     tag: Annotated[str, typer.Option(help="Tag of its labels.")],
     format: Annotated[str, typer.Option(help="lerobot, kai0, rabc, evo-rl, opentau or parquet.")],
     output: Annotated[Path, typer.Option(help="Folder to make.")],

@@ -8,7 +8,10 @@ import typer
 
 
 def relabel_outcomes(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a LeRobot dataset (v3.0 or v2.1).")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
     csv: Annotated[
         Path, typer.Option(help="CSV file with the columns episode_index and success, a line an episode.")
     ],

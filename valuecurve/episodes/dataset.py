@@ -1,14 +1,17 @@
-"""`open_dataset`: a LeRobot dataset folder, v3.0 or v2.1, as one small object.
+"""`open_dataset`: a LeRobot dataset, v3.0 or v2.1, in a folder or on the Hub, as one small object.
 
 "Row" always means the position of a frame in `frames` (0 ... N-1). Videos are not touched here (video.py).
-Not here: downloading from the Hub, depth maps, actions.
+Not here: how files come from the Hub (hub_dataset.py), depth maps, actions.
 """
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +19,10 @@ import pyarrow as pa
 from valuecurve.episodes import layout
 from valuecurve.episodes.checks import find_errors
 from valuecurve.episodes.frames import read_frames
-from valuecurve.episodes.layout import Camera, DatasetError
+from valuecurve.episodes.layout import Camera, DatasetError, is_hub_id
+
+if TYPE_CHECKING:
+    from valuecurve.episodes.hub_dataset import HubFiles
 
 STATE_KEY = "observation.state"
 
@@ -39,6 +45,22 @@ class EpisodeDataset:
     info: dict = field(repr=False)
     data_files: list[Path] = field(repr=False)
     file_of_row: np.ndarray = field(repr=False)  # int32 [N], position in data_files
+    hub: "HubFiles | None" = field(
+        default=None, repr=False
+    )  # where it comes from; None: a folder of one's own
+
+    @property
+    def values(self) -> Path:
+        """The folder of its sidecars where none is named: `values` in its own folder; for a dataset of the
+        Hub, whose files are in a cache, `values/org--name` in the current one."""
+        if self.hub is None:
+            return self.root / "values"
+        return Path("values") / self.hub.repo.replace("/", "--")
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """For manifests: name and commit of a dataset of the Hub, else nothing."""
+        return {} if self.hub is None else {"name": self.hub.repo, "revision": self.hub.revision}
 
     @cached_property
     def states(self) -> np.ndarray:
@@ -110,18 +132,41 @@ class EpisodeDataset:
         """The mp4 of each episode `[E]` and the second at which the episode begins in it, float64 `[E]`."""
         return layout.video_files(self.root, self.info, self.episodes, camera)
 
+    def size(self, path: Path) -> int:
+        """Bytes of one of its files, be it here or on the Hub; -1 where there is none."""
+        if self.hub is not None:
+            return self.hub.size(path)
+        return path.stat().st_size if path.is_file() else -1
+
+    @contextmanager
+    def using(self, path: Path) -> Iterator[None]:
+        """Read one of its files: of a dataset of the Hub it is fetched first, and stays meanwhile."""
+        if self.hub is None:
+            yield
+            return
+        with self.hub.using(path):
+            yield
+
+    def ahead(self, paths: Iterable[Path]) -> None:
+        """Say which files will be read soon: of a dataset of the Hub they are fetched in the background."""
+        if self.hub is not None:
+            self.hub.ahead(paths)
+
 
 def open_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
-    """Open a LeRobot dataset folder and check it.
+    """Open a LeRobot dataset and check it.
 
     Args:
-        path: folder that holds `meta/info.json`.
-        key: short name of the dataset; the folder's name (or the repository id of a Hub snapshot) when None.
+        path: folder that holds `meta/info.json`; or a dataset of the Hub, `org/name` or `org/name@revision`,
+            of which metadata and tables are fetched now, and videos when they are decoded. A folder here wins
+            over a dataset of the Hub that is spelt the same.
+        key: short name of the dataset; the folder's name or the repository id when None.
 
     Raises:
-        DatasetError: not a dataset, an unsupported version, a missing or damaged parquet file, frames that do
-            not fit the episode table, an unknown task_index, NaN in the state. `valuecurve inspect` lists all
-            problems; this raises the first. Videos are checked when they are decoded.
+        DatasetError: no such folder or dataset, no access; not a dataset, an unsupported version, a missing
+            or damaged parquet file, frames that do not fit the episode table, an unknown task_index, NaN in
+            the state. `valuecurve inspect` lists all problems; this raises the first. Videos are checked when
+            they are decoded.
     """
     try:
         dataset = read_dataset(path, key=key)
@@ -137,12 +182,13 @@ def open_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
 
 def read_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
     """`open_dataset` without the consistency checks: for `inspect`, which reports all problems at once."""
-    root = Path(path)
-    if not root.exists() and str(path).count("/") == 1:
-        raise DatasetError(
-            f"{path} is not a folder; if it is a dataset of the Hub, download it first: "
-            f"hf download --repo-type dataset {path} --local-dir {root.name}"
-        )
+    hub, root = None, Path(path)
+    if is_hub_id(path):
+        from valuecurve.episodes.hub_dataset import open_hub  # here: the Hub's client takes a while to import
+
+        hub = open_hub(path)
+        root = hub.root
+        hub.fetch(hub.below("meta"))
     info = layout.read_info(root)
     version = info["codebase_version"]
     tasks = layout.read_tasks(root, version)
@@ -150,11 +196,13 @@ def read_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
     cameras = layout.read_cameras(info)
     state_key = STATE_KEY if STATE_KEY in info["features"] else None
     files = layout.data_files(root, info, episodes)
+    if hub is not None:
+        hub.fetch(map(hub.relative, files))
     images = [camera.key for camera in cameras.values() if camera.kind == "image"]
     frames = read_frames(files, info["features"], state_key, images)
     dataset = EpisodeDataset(
         root=root,
-        key=key or _default_key(root),
+        key=key or (hub.repo if hub else _default_key(root)),
         version=version,
         fps=float(info["fps"]),
         cameras=cameras,
@@ -167,6 +215,7 @@ def read_dataset(path: str | Path, *, key: str | None = None) -> EpisodeDataset:
         info=info,
         data_files=files,
         file_of_row=frames.file_of_row,
+        hub=hub,
     )
     if state_key is not None:
         dataset.state_names = layout.state_names(info["features"][state_key], dataset.states.shape[1])
@@ -191,6 +240,6 @@ def _fingerprint(dataset: EpisodeDataset, digests: list[str]) -> str:
     for camera in dataset.cameras.values():
         if camera.kind == "video":
             for path in dict.fromkeys(dataset.video_files(camera.key)[0]):
-                size = path.stat().st_size if path.is_file() else -1
-                digest.update(f"{path.relative_to(dataset.root).as_posix()} {size}\n".encode())
+                name = path.relative_to(dataset.root).as_posix()
+                digest.update(f"{name} {dataset.size(path)}\n".encode())
     return digest.hexdigest()[:32]

@@ -70,7 +70,8 @@ def _image(dataset: EpisodeDataset, row: int, camera: Camera, cell: pa.Scalar) -
         data, name = content.get("bytes"), content.get("path")
         if data is None and name:
             path = inside(dataset.root, "{name}", {"name": name})
-            data = path.read_bytes() if path.is_file() else None
+            with dataset.using(path):
+                data = path.read_bytes() if path.is_file() else None
         content = data
     if not content:
         raise DatasetError(f"{dataset.where(row)}: camera {camera.key} holds no image", episode)

@@ -5,6 +5,8 @@ All paths come from the templates of `meta/info.json` and may not leave the data
 """
 
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")  # org/name, org/name@revision
 VERSIONS = ("v3.0", "v2.1")
 CONVERTERS = {  # in releases of lerobot before 0.4
     "v2.0": "lerobot's converter: python -m lerobot.datasets.v21.convert_dataset_v20_to_v21 (lerobot < 0.4)",
@@ -45,6 +48,12 @@ class Camera:
         return self.key.removeprefix("observation.images.").removeprefix("observation.")
 
 
+def is_hub_id(place: str | Path) -> bool:
+    """Whether a dataset is one of the Hub: spelt as one, and nothing here has that name."""
+    text = place if isinstance(place, str) else place.as_posix()
+    return HUB_ID.fullmatch(text) is not None and not os.path.lexists(text)
+
+
 # -- meta/info.json ----------------------------------------------------------------------------------------
 
 
@@ -52,7 +61,9 @@ def read_info(root: Path) -> dict:
     """`meta/info.json`, checked: a known version, fps, features and path templates."""
     path = root / "meta" / "info.json"
     if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder: give the folder of a LeRobot dataset")
+        raise DatasetError(
+            f"{root} is not a folder: give that of a LeRobot dataset, or one of the Hub (org/name)"
+        )
     if not path.is_file():
         raise DatasetError(f"{root} is not a LeRobot dataset: it has no meta/info.json")
     try:
@@ -307,9 +318,10 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         file.close()
 
 
-def unreadable(path: Path, error: Exception) -> DatasetError:
-    """The error for a file that is there and cannot be read."""
-    size = path.stat().st_size if path.exists() else 0
+def unreadable(path: Path, error: Exception, size: int | None = None) -> DatasetError:
+    """The error for a file that is there, of `size` bytes, and cannot be read."""
+    if size is None:
+        size = path.stat().st_size if path.exists() else 0
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DatasetError(f"{path} ({size} bytes) cannot be read, it is truncated or damaged: {reason}")
 

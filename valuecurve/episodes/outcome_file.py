@@ -20,8 +20,8 @@ FAILURE_WORDS = frozenset({"failure", "fail", "failed", "unsuccessful", "false",
 
 
 def outcome_file(dataset: EpisodeDataset, values: str | Path | None = None) -> Path:
-    """Where the sidecar lies: in `values`, by default DATASET/values. It need not exist."""
-    return (Path(values) if values is not None else dataset.root / "values") / FILE
+    """Where the sidecar lies: in `values`, by default `dataset.values`. It need not exist."""
+    return (Path(values) if values is not None else dataset.values) / FILE
 
 
 def read_outcome_csv(dataset: EpisodeDataset, path: str | Path) -> np.ndarray:
@@ -117,6 +117,9 @@ def read_outcomes(dataset: EpisodeDataset, values: str | Path | None = None) -> 
         DatasetError: outcomes of another dataset or another revision of it, or a damaged file.
     """
     path = outcome_file(dataset, values)
+    if not path.is_file() and dataset.hub is not None and values is None:
+        path = dataset.root / "values" / FILE  # of the repository, if it has one
+        dataset.hub.fetch([dataset.hub.relative(path)])
     if not path.is_file():
         return None
     table = read_parquet(path)

@@ -63,7 +63,10 @@ def save_splits(path: str | Path, splits: Iterable[tuple[EpisodeDataset, dict[st
     """Write the splits of one or more datasets as JSON, each with the dataset's fingerprint."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    entries = [{"dataset": data.key, "fingerprint": data.fingerprint, **split} for data, split in splits]
+    entries = [
+        {"dataset": data.key, **data.origin, "fingerprint": data.fingerprint, **split}
+        for data, split in splits
+    ]
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text(
         json.dumps({"format": FORMAT, "datasets": entries}, indent=1) + "\n", encoding="utf-8"

@@ -11,9 +11,11 @@ read in order on two CPU cores it was 2 to 4 times as fast at 640x480 (h264, tor
 """
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -27,6 +29,7 @@ from valuecurve.episodes.layout import Camera, DatasetError, unreadable
 
 DECODERS = ("pyav", "torchcodec")
 SKIP = 300  # unneeded frames worth a seek: more than one default h264 group of pictures (250)
+AHEAD = 4  # files of a dataset of the Hub that are fetched while one is decoded
 SEEK_MARGIN = 20  # frames: containers index by decoding time, up to 16 reordered frames before display time
 
 
@@ -57,9 +60,11 @@ def decode_video(
         return
     files = plan_files(dataset, camera, positions)
     for wanted in files:
-        wanted.check_is_there()
-    for wanted in files:
-        yield from _chunks(wanted, decode_file(wanted, decoder))
+        wanted.check_is_there(dataset)
+    for number, wanted in enumerate(files):
+        with dataset.using(wanted.path):
+            dataset.ahead(later.path for later in files[number + 1 : number + 1 + AHEAD])
+            yield from _chunks(wanted, decode_file(wanted, decoder))
 
 
 def find_camera(dataset: EpisodeDataset, name: str) -> Camera:
@@ -95,9 +100,9 @@ class Wanted:
             frames=self.frames[some],
         )
 
-    def check_is_there(self) -> None:
-        """Raises DatasetError when the file is missing."""
-        if not self.path.is_file():
+    def check_is_there(self, dataset: EpisodeDataset) -> None:
+        """Raises DatasetError when the file is missing, here and on the Hub."""
+        if dataset.size(self.path) < 0:
             first, *more = np.unique(self.episodes).tolist()
             raise DatasetError(
                 f"{self.path} is missing: the video of camera {self.camera.key} for episode {first}"
@@ -290,21 +295,28 @@ class Probe:
     width: int
 
 
-def probe(path: Path) -> Probe:
-    """Read the header of an mp4; missing, unreadable, or cut short behind its header is a DatasetError."""
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing")
+def probe(path: Path, file: BinaryIO | None = None) -> Probe:
+    """Read the header of an mp4; missing, unreadable, or cut short behind its header is a DatasetError.
+
+    `file` is the same, opened by somebody else, where it does not lie at `path`.
+    """
+    if file is None:
+        if not path.is_file():
+            raise DatasetError(f"{path} is missing")
+        with path.open("rb") as own:
+            return probe(path, own)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     try:
-        with av.open(str(path)) as container:
+        with av.open(file, "r") as container:
             stream = _video_stream(container)
             if stream is None:
-                raise DatasetError(f"{path} ({path.stat().st_size} bytes) holds no video stream")
+                raise DatasetError(f"{path} ({size} bytes) holds no video stream")
             end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
-            size = path.stat().st_size
             if end > size:
                 raise DatasetError(f"{path} is cut short: {size} bytes, its index needs {end}")
             seconds = float(((stream.start_time or 0) + (stream.duration or 0)) * (stream.time_base or 0))
             fps = float(stream.average_rate or 0)
             return Probe(stream.frames, seconds, fps, stream.height, stream.width)
     except (av.FFmpegError, OSError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error, size) from error

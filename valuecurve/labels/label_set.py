@@ -19,6 +19,7 @@ from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError, read_parquet
 from valuecurve.scoring.scores import (
     check_dataset,
+    kept_folder,
     read_manifest,
     tag_folder,
     write_manifest,
@@ -163,10 +164,11 @@ def read_labels(dataset: EpisodeDataset, tag: str, values: str | Path | None = N
         DatasetError: no labels; labels of another dataset or revision, of scores that were replaced since, or
             that were interrupted half-way; a damaged file; NaN.
     """
-    folder = tag_folder(dataset, tag, values)
+    folder = kept_folder(dataset, tag, values)
     path = folder / FILE
     manifest = read_manifest(folder)
-    again = f"label again: valuecurve label {dataset.root} --tag {tag}"
+    place = dataset.hub.repo if dataset.hub else dataset.root
+    again = f"label again: valuecurve label {place} --tag {tag}"
     if "labels" not in manifest or not path.is_file():
         raise DatasetError(f"{folder} has no labels; {again}")
     check_dataset(folder, manifest, dataset)

@@ -76,7 +76,9 @@ def read_camera(
     """The wanted rows of a part, in order; an episode that cannot be read is reported, and left out."""
     keep = np.zeros(dataset.frames.num_rows, bool)
     keep[part.rows] = True
-    for source in _sources(dataset, camera, part):
+    sources = _sources(dataset, camera, part)
+    dataset.ahead(dict.fromkeys(source.path for source in sources if isinstance(source, Wanted)))
+    for source in sources:
         again = False
         while len(source.rows):
             last = -1
@@ -113,8 +115,9 @@ def _frames(
 ) -> Iterator[np.ndarray]:
     """The kept frames of a source, uint8 [H, W, 3]."""
     if isinstance(source, Wanted):
-        source.check_is_there()
-        yield from decode_file(source, keep=kept, seek=seek)
+        source.check_is_there(dataset)
+        with dataset.using(source.path):
+            yield from decode_file(source, keep=kept, seek=seek)
         return
     keep = np.zeros(dataset.frames.num_rows, bool)
     keep[source.rows[kept]] = True

@@ -3,8 +3,8 @@
     V/T/manifest.json             what was scored, by which model, how; later also how it was labelled
     V/T/scores/part-00000.parquet …   index, episode_index, frame_index, value, value_std, … of whole episodes
 
-of a tag T, where V is `values` in the dataset's folder, or any other folder. The dataset's own files are
-never touched, and its fingerprint does not depend on `values`.
+of a tag T, where V is `values` in the dataset's folder (see `EpisodeDataset.values`), or any other folder.
+The dataset's own files are never touched, and its fingerprint does not depend on `values`.
 """
 
 import difflib
@@ -51,7 +51,16 @@ def tag_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = No
     """
     if not TAG.fullmatch(tag) or set(tag) == {"."}:
         raise DatasetError(f"the tag {tag!r} must be made of letters, digits and . _ - only")
-    return (Path(values) if values is not None else dataset.root / "values") / tag
+    return (Path(values) if values is not None else dataset.values) / tag
+
+
+def kept_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = None) -> Path:
+    """`tag_folder`, to read from: where nothing lies under the tag yet, and the repository of a dataset of
+    the Hub holds `values`/tag, that is copied there first."""
+    folder = tag_folder(dataset, tag, values)
+    if dataset.hub is not None and values is None and not folder.exists():
+        dataset.hub.copy(f"values/{tag}", folder)
+    return folder
 
 
 def read_manifest(folder: Path) -> dict:
@@ -150,7 +159,7 @@ def read_scores(dataset: EpisodeDataset, tag: str, values: str | Path | None = N
             makes them is not finished; a part is missing, damaged, or holds other frames than it should; a
             value is not finite (file, episode and frame are named).
     """
-    folder = tag_folder(dataset, tag, values)
+    folder = kept_folder(dataset, tag, values)
     manifest = read_manifest(folder)
     scores = manifest.get("scores")
     if not scores:

@@ -37,7 +37,7 @@ def export_outcomes(
     check_columns(dataset, changes)
     with folder.new_folder(output) as target:
         written = rewrite_tables(kept, changes, target)
-        folder.take_over(unchanged(kept, written, dataset.root / "values", target))
+        folder.take_over(unchanged(kept, written, dataset.values, target))
         about = {"key": dataset.key, "fingerprint": dataset.fingerprint}
         made = {"format": "outcomes", "valuecurve": valuecurve.__version__, "dataset": about}
         write_json(made, target / folder.MARK)

@@ -27,17 +27,32 @@ def unchanged(kept: Kept, written: set[Path], values: Path, target: Path) -> Ite
     dataset, root, moved = kept.dataset, kept.dataset.root, kept.moved_files(target)
     left = {(root / "values").resolve(), values.resolve()}
     pictures = {path.relative_to(root) for path in dataset.data_files if _holds_images(dataset)}
-    for place, folders, names in os.walk(root, followlinks=True):
+    known = written | {Path(folder.MARK)}
+    taken = {
+        relative: moved.get(relative, relative)
+        for relative in _files(dataset, left)
+        if relative not in known and moved.get(relative, relative) is not None
+    }
+    if dataset.hub is not None:
+        dataset.hub.fetch(relative.as_posix() for relative in taken)
+    for relative, new in taken.items():
+        assert new is not None
+        link = relative.parts[0] in LINKED or relative in pictures
+        yield folder.Taken(root / relative, target / new, link)
+
+
+def _files(dataset: EpisodeDataset, left: set[Path]) -> Iterator[Path]:
+    """All files of the dataset, relative to it, but hidden ones and those below the folders `left`."""
+    if dataset.hub is not None:  # also what is not fetched yet
+        names = [Path(name) for name in dataset.hub.sizes]
+        yield from (p for p in names if p.parts[0] != "values" and not any(n[0] == "." for n in p.parts))
+        return
+    for place, folders, names in os.walk(dataset.root, followlinks=True):
         here = Path(place)
         folders[:] = sorted(
             name for name in folders if name[0] != "." and (here / name).resolve() not in left
         )
-        for name in sorted(names):
-            relative = (here / name).relative_to(root)
-            new = moved.get(relative, relative)
-            if name[0] == "." or relative in written or relative == Path(folder.MARK) or new is None:
-                continue
-            yield folder.Taken(here / name, target / new, relative.parts[0] in LINKED or relative in pictures)
+        yield from ((here / name).relative_to(dataset.root) for name in sorted(names) if name[0] != ".")
 
 
 def _holds_images(dataset: EpisodeDataset) -> bool:
