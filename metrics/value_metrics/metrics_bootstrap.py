@@ -1,0 +1,1 @@
+../../valuecurve/metrics_bootstrap.py

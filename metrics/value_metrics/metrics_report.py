@@ -1,0 +1,1 @@
+../../valuecurve/metrics_report.py

@@ -1,0 +1,1 @@
+../../valuecurve/returns.py
