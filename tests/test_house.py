@@ -17,7 +17,7 @@ import valuecurve
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "valuecurve"
-HUB_FILES = ["configuration_value", "modeling_value", "processing_value"]
+HUB_FILES = ["configuration_value", "pipeline_value", "modeling_value", "processing_value"]
 PURE_ROOMS = ["returns", "metrics", "advantages"]
 # Left to right (a room imports only rooms to its left; the pure ones import nothing of the package,
 # except that the metrics share the support of the returns).
@@ -92,11 +92,16 @@ def test_a_hub_file_imports_torch_transformers_and_its_neighbours_only(name):
         sys.stdlib_module_names
     )  # numpy: transformers needs it too
     source = (PACKAGE / f"{name}.py").read_text()
+    # transformers does not ask for what is imported in a try: packages that read videos, datasets, pictures
+    optional = {"av", "pyarrow", "PIL"}
+    tries = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Try)]
+    tried = {node.lineno for part in tries for node in ast.walk(part) if isinstance(node, ast.stmt)}
     for node in ast.walk(ast.parse(source)):
+        allowed = known | optional if getattr(node, "lineno", 0) in tried else known
         if isinstance(node, ast.Import):
-            assert {alias.name.split(".")[0] for alias in node.names} <= known
+            assert {alias.name.split(".")[0] for alias in node.names} <= allowed
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            assert node.module and node.module.split(".")[0] in known
+            assert node.module and node.module.split(".")[0] in allowed
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 1 and node.module in HUB_FILES
     # transformers finds the files to ship with a regular expression: this form escapes it, even in docstrings

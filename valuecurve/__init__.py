@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .configuration_value import ValueConfig
     from .modeling_value import ValueForConditionalGeneration, ValueModel, ValueOutput
+    from .pipeline_value import ValuePipeline
     from .processing_value import ValueProcessor
 
 __version__ = "0.1.0"
-__all__ = ["ValueConfig", "ValueForConditionalGeneration", "ValueModel", "ValueOutput", "ValueProcessor"]
+__all__ = [
+    "ValueConfig",
+    "ValueForConditionalGeneration",
+    "ValueModel",
+    "ValueOutput",
+    "ValuePipeline",
+    "ValueProcessor",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -30,16 +38,29 @@ def __dir__() -> list[str]:
 
 
 def _import_classes() -> None:
-    """Imports all classes of `__all__` into this module, and makes transformers' Auto classes know them."""
+    """Imports all classes of `__all__` into this module, and makes transformers' Auto classes know them, and
+    `transformers.pipeline` the task "value-estimation"."""
     from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor
+    from transformers.pipelines import PIPELINE_REGISTRY
 
     from .configuration_value import ValueConfig
     from .modeling_value import ValueForConditionalGeneration, ValueModel, ValueOutput
+    from .pipeline_value import ValuePipeline
     from .processing_value import ValueProcessor
 
     AutoConfig.register(ValueConfig.model_type, ValueConfig)
     AutoModel.register(ValueConfig, ValueModel)
     AutoModelForImageTextToText.register(ValueConfig, ValueForConditionalGeneration)
     AutoProcessor.register(ValueConfig, ValueProcessor)
-    classes = (ValueConfig, ValueForConditionalGeneration, ValueModel, ValueOutput, ValueProcessor)
+    if not ValueConfig.pipelines_are_registered:
+        PIPELINE_REGISTRY.register_pipeline("value-estimation", ValuePipeline, AutoModel, type="multimodal")
+        ValueConfig.pipelines_are_registered = True
+    classes = (
+        ValueConfig,
+        ValueForConditionalGeneration,
+        ValueModel,
+        ValueOutput,
+        ValuePipeline,
+        ValueProcessor,
+    )
     globals().update({cls.__name__: cls for cls in classes})

@@ -3,6 +3,7 @@
 This file ships with every checkpoint. It depends on transformers only.
 """
 
+import copy
 import difflib
 import math
 from typing import ClassVar
@@ -14,6 +15,9 @@ AUTO_MAP = {
     "AutoModel": "modeling_value.ValueModel",
     "AutoModelForImageTextToText": "modeling_value.ValueForConditionalGeneration",
     "AutoProcessor": "processing_value.ValueProcessor",
+}
+PIPELINES = {
+    "value-estimation": {"impl": "pipeline_value.ValuePipeline", "pt": ["AutoModel"], "type": "multimodal"}
 }
 CHOICES = {
     "projector": ("mlp", "linear", "cross_attention"),
@@ -66,6 +70,7 @@ class ValueConfig(PretrainedConfig):
 
     model_type = "valuecurve"
     sub_configs: ClassVar[dict[str, type]] = {"vision_config": AutoConfig, "text_config": AutoConfig}
+    pipelines_are_registered: ClassVar[bool] = False  # by the package, which then needs no remote code
 
     def __init__(
         self,
@@ -126,10 +131,24 @@ class ValueConfig(PretrainedConfig):
         self.freeze_vision = freeze_vision
         self.freeze_projector = freeze_projector
         self.freeze_embeddings = freeze_embeddings
+        kwargs.pop("custom_pipelines", None)  # see below
         kwargs.setdefault("auto_map", dict(AUTO_MAP))  # so that the first save already names all classes
         kwargs.setdefault("tie_word_embeddings", getattr(self.text_config, "tie_word_embeddings", True))
         super().__init__(**kwargs)
         self._check()
+
+    @property
+    def custom_pipelines(self):
+        """The pipelines that ship with a checkpoint, as `transformers.pipeline` looks for them, which also
+        writes into what it finds; none where the package has registered its own."""
+        return {} if self.pipelines_are_registered else copy.deepcopy(PIPELINES)
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, value):
+        """Saving a pipeline sets it; what is saved is always the same."""
+
+    def to_dict(self):
+        return super().to_dict() | {"custom_pipelines": copy.deepcopy(PIPELINES)}
 
     def _check(self):
         for field, choices in CHOICES.items():

@@ -299,6 +299,14 @@ class ValueModel(ValuePreTrainedModel):
         self.projector.requires_grad_(not self.config.freeze_projector)
         self.get_input_embeddings().requires_grad_(not self.config.freeze_embeddings)
 
+    def pipeline(self, processor, **options):
+        """The `ValuePipeline` of this model: frames, a video or an episode in, its value curve out."""
+        # named here too so that every save carries this file
+        from .pipeline_value import ValuePipeline
+
+        options.setdefault("device", self.device)
+        return ValuePipeline(model=self, processor=processor, task="value-estimation", **options)
+
     def get_input_embeddings(self):
         return self.text_model.get_input_embeddings()
 

@@ -1,0 +1,1 @@
+valuecurve/pipeline_value.py
