@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LEROBOT := .venv-lerobot
 DATASET ?= examples/metaworld_push
+PORT ?= 8899
 
 .PHONY: help
 help: ## this list
@@ -29,6 +30,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 .PHONY: demo
 demo: $(INSTALLED) ## train, evaluate and draw value curves on the sample dataset: outputs/demo/
 	$(BIN)/python examples/demo.py
+
+.PHONY: hub
+hub: $(INSTALLED) ## start a Hub on this machine to push to and load from (PORT=8899)
+	$(BIN)/python -m tests.hub_server --port $(PORT)
 
 .PHONY: test
 test: $(INSTALLED) ## the whole test suite
