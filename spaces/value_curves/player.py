@@ -1,8 +1,8 @@
 """The player: videos and value curve bound together, a Gradio component without dependencies.
 
-Its value is one analysed episode (docs/space.md: the payload) or None, which shows what a value curve is. What
-runs in the browser lies in browser/ and is sent with the page; nothing is loaded from anywhere else. Advantages are
-computed there as `episode_advantages` does here.
+Its value is one analysed episode (docs/space.md: the payload) or None, which shows what a value curve is.
+What runs in the browser lies in browser/ and is sent with the page; nothing is loaded from anywhere else.
+Advantages are computed there as `episode_advantages` does here.
 """
 
 from pathlib import Path
@@ -37,7 +37,11 @@ def script() -> str:
     """All scripts as one, with one global name: window.valueCurvePlayer = {create, maths}."""
     parts = "\n".join(_read(name) for name in SCRIPTS)
     maths = "{ advantages, threshold, spans, decimate, distributions }"
-    return f'(() => {{\n"use strict";\n{parts}\nwindow.valueCurvePlayer = {{ create: createPlayer, maths: {maths} }};\n}})();'
+    return f"""(() => {{
+"use strict";
+{parts}
+window.valueCurvePlayer = {{ create: createPlayer, maths: {maths} }};
+}})();"""
 
 
 def episode_advantages(
@@ -51,9 +55,9 @@ def episode_advantages(
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """The advantages of one episode alone, their threshold and which frames are positive.
 
-    As `valuecurve label` computes them (fail: floor), with two more cases, for uploads. Outcome not known: r_T is
-    V(T), so that a horizon beyond the last frame stops there and believes the model. Scale not known: a
-    step costs nothing, and the advantage is the change of the value.
+    As `valuecurve label` computes them (fail: floor), with two more cases, for uploads. Outcome not known:
+    r_T is V(T), so that a horizon beyond the last frame stops there and believes the model. Scale not known:
+    a step costs nothing, and the advantage is the change of the value.
 
     Args:
         values: V(t), `[L]`, value units.

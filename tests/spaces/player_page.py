@@ -1,4 +1,4 @@
-"""A page with nothing but the player, for tests: payloads of known content, videos that show their frame number.
+"""A page with nothing but the player: payloads of known content, videos that show their frame number.
 
 The page is a real Gradio app in this process; `?payload=NAME` chooses what is shown.
 """
@@ -91,6 +91,7 @@ def make_payloads(folder: Path) -> dict[str, dict | None]:
     videos = [{"name": name, "url": f"gradio_api/file={path}"} for name, path in files.items()]
     (folder / "broken.mp4").write_bytes(b"not a video")
     other = model_of(wavy(FRAMES, seed=1) * 0.9 - 0.05, "value-other")
+    broken = f"gradio_api/file={folder / 'broken.mp4'}"
     evil = (
         '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script> ${window.hacked=1} {{value}}'
     )
@@ -106,8 +107,8 @@ def make_payloads(folder: Path) -> dict[str, dict | None]:
         "long": make_payload(20_000, id="e5"),
         "one": make_payload(1, id="f6", models=[model_of(np.array([-0.5]))], horizon=50),
         "evil": make_payload(
-            id=evil, task=evil, dataset=evil, models=[model_of(wavy(FRAMES), evil), model_of(wavy(FRAMES), evil)],
-            videos=[{"name": evil, "url": f"gradio_api/file={folder / 'broken.mp4'}"}],
+            id=evil, task=evil, dataset=evil, videos=[{"name": evil, "url": broken}],
+            models=[model_of(wavy(FRAMES), evil), model_of(wavy(FRAMES), evil)],
         ),
     }  # fmt: skip
 

@@ -144,7 +144,7 @@ function drawTimeAxis(context, view, places) {
   const seconds = view.frames / view.fps;
   const y = box.y + box.h;
   rule(context, box.x, y, box.x + box.w, y, view.colors.line);
-  const ticks = ticksTo(seconds, Math.min(box.w / 70, 12));
+  const ticks = ticksTo(seconds, Math.min(box.w / 70, 12, view.frames));
   ticks.forEach((tick, i) => {
     const x = box.x + (tick / seconds) * box.w;
     rule(context, x, y, x, y + 4, view.colors.line);
@@ -153,36 +153,58 @@ function drawTimeAxis(context, view, places) {
   });
 }
 
-/** Positive spans: faint behind the curve, solid in the bar below it. */
+/** The share of each column's frames that lie in `runs`, float64 [columns]. */
+function coverage(runs, frames, columns) {
+  const shares = new Float64Array(columns);
+  for (const [first, last] of runs) {
+    const from = (first / frames) * columns;
+    const to = ((last + 1) / frames) * columns;
+    for (let c = Math.floor(from); c < to; c++) shares[c] += Math.min(to, c + 1) - Math.max(from, c);
+  }
+  return shares;
+}
+
+/** Positive spans: faint behind the curve, solid in the bar below it; where many share a pixel, by their share. */
 function drawSpans(context, view, places, opacity) {
   const { curve, bar } = places;
   context.fillStyle = view.colors.line;
   context.globalAlpha = 0.55;
   context.fillRect(bar.x, bar.y, bar.w, bar.h);
   context.fillStyle = view.colors.positive;
-  for (const [first, last] of view.positive) {
-    const x = curve.x + (first / view.frames) * curve.w;
-    const width = Math.max(((last + 1 - first) / view.frames) * curve.w, 1);
-    context.globalAlpha = opacity;
+  const fill = (x, width, alpha) => {
+    context.globalAlpha = opacity * alpha;
     context.fillRect(x, curve.y, width, curve.h);
-    context.globalAlpha = 1;
+    context.globalAlpha = alpha;
     context.fillRect(x, bar.y, width, bar.h);
+  };
+  const columns = Math.round(curve.w);
+  if (view.frames <= columns) {
+    for (const [first, last] of view.positive) {
+      fill(curve.x + (first / view.frames) * curve.w, ((last + 1 - first) / view.frames) * curve.w, 1);
+    }
+  } else {
+    const width = curve.w / columns;
+    coverage(view.positive, view.frames, columns).forEach((share, c) => share && fill(curve.x + c * width, width, Math.min(share, 1)));
   }
   context.globalAlpha = 1;
 }
 
+/** The level of the alarm, and a mark where the value falls below it; marks that would touch are one. */
 function drawAlarms(context, view, box) {
   if (view.alarm == null) return;
   const y = yOf(box, view.alarm, view.low, view.high);
   rule(context, box.x, y, box.x + box.w, y, view.colors.alarm, [2, 4], 1.2);
-  context.fillStyle = view.colors.alarm;
+  let before = -Infinity;
   for (const [first] of view.alarms) {
     const x = xOf(box, first, view.frames);
-    rule(context, x, box.y - 2, x, box.y + box.h, view.colors.alarm, [], 1.2);
+    if (x - before < 12) continue;
+    before = x;
+    rule(context, x, box.y - 2, x, y, view.colors.alarm, [], 1);
+    context.fillStyle = view.colors.alarm;
     context.beginPath();
-    context.moveTo(x - 5.5, box.y - 10);
-    context.lineTo(x + 5.5, box.y - 10);
-    context.lineTo(x, box.y - 1);
+    context.moveTo(x - 5.5, box.y - 11);
+    context.lineTo(x + 5.5, box.y - 11);
+    context.lineTo(x, box.y - 2);
     context.fill();
   }
 }
@@ -191,29 +213,40 @@ function drawAlarms(context, view, box) {
 function drawAdvantage(context, view, places) {
   const box = places.advantage;
   const { advantage, colors, level } = view;
-  let most = Math.abs(level);
-  for (const a of advantage) if (Math.abs(a) > most) most = Math.abs(a);
-  most = most || 1;
-  const zero = yOf(box, 0, -most, most);
-  const columns = Math.min(Math.ceil(box.w), advantage.length);
-  const width = box.w / columns;
-  for (let column = 0; column < columns; column++) {
-    const from = Math.floor((column * advantage.length) / columns);
-    const to = Math.max(Math.floor(((column + 1) * advantage.length) / columns), from + 1);
-    let strongest = from;
-    for (let t = from; t < to; t++) if (Math.abs(advantage[t]) > Math.abs(advantage[strongest])) strongest = t;
-    const y = yOf(box, advantage[strongest], -most, most);
-    context.fillStyle = advantage[strongest] >= level ? colors.positive : colors.negative;
-    const x = box.x + column * width;
-    context.fillRect(x, Math.min(y, zero), Math.max(width - (width > 4 ? 1 : 0), 0.75), Math.max(Math.abs(y - zero), 0.75));
+  let low = Math.min(0, level);
+  let high = Math.max(0, level);
+  for (const a of advantage) {
+    if (a < low) low = a;
+    if (a > high) high = a;
   }
-  rule(context, box.x, zero, box.x + box.w, zero, colors.muted, [], 0.75);
-  const y = yOf(box, level, -most, most);
-  rule(context, box.x, y, box.x + box.w, y, colors.positive, [4, 3], 1.2);
+  const room = 0.06 * (high - low || 1);
+  const yAt = (a) => yOf(box, a, low - room, high + room);
+  const columns = Math.min(Math.round(box.w), advantage.length);
+  const width = box.w / columns;
+  const bars = (shares, color, wanted) => {
+    context.fillStyle = color;
+    for (let c = 0; c < columns; c++) {
+      const from = Math.floor((c * advantage.length) / columns);
+      const to = Math.max(Math.floor(((c + 1) * advantage.length) / columns), from + 1);
+      let strongest = null;
+      for (let t = from; t < to; t++) {
+        if (wanted(advantage[t]) && !(Math.abs(advantage[t]) <= Math.abs(strongest))) strongest = advantage[t];
+      }
+      if (strongest === null) continue;
+      const y = Math.min(yAt(strongest), yAt(0));
+      context.globalAlpha = shares ? Math.min(shares[c], 1) : 1;
+      context.fillRect(box.x + c * width, y, Math.max(width - (width > 4 ? 1 : 0), 0.75), Math.max(Math.abs(yAt(strongest) - yAt(0)), 1));
+    }
+    context.globalAlpha = 1;
+  };
+  const shares = coverage(view.positive, view.frames, columns);
+  bars(null, colors.negative, columns < advantage.length ? () => true : (a) => a < level);
+  bars(shares, colors.positive, (a) => a >= level);
+  rule(context, box.x, yAt(0), box.x + box.w, yAt(0), colors.muted, [], 0.75);
+  rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
   text(context, "advantage", box.x, box.y - 13, colors.muted);
-  text(context, "0", box.x - 8, zero, colors.muted, "right");
-  const words = `positive from ${withSign(level)}`;
-  text(context, words, box.x + box.w, box.y - 13, colors.positive, "right", "600");
+  text(context, "0", box.x - 8, yAt(0), colors.muted, "right");
+  text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "600");
 }
 
 /** The whole chart but for the cursor and the distribution beside it. */

@@ -24,6 +24,7 @@ function drawing(viewBox, ...shapes) {
   return svg;
 }
 
+const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
 const seconds = (value) => `${value.toFixed(value < 99.95 ? 1 : 0)} s`;
 
 /** What a person sees before anything has run: what a value curve is, in one picture. */
@@ -74,7 +75,7 @@ function header(payload) {
       {},
       outcome ? pill(...outcome) : pill("Outcome not known"),
       place ? pill(place) : null,
-      pill(`${payload.frames} frames · ${seconds(payload.frames / payload.fps)}`),
+      pill(`${count(payload.frames, "frame")} · ${seconds(payload.frames / payload.fps)}`),
     ),
   );
 }

@@ -50,10 +50,10 @@ function label(view) {
   view.positiveFrames = view.positive.reduce((sum, [first, last]) => sum + last - first + 1, 0);
 }
 
-/** Seconds to success in words; null where no time can be told. */
+/** Seconds to success in words; null where none can be told: of failures, and where the scale is not known. */
 function toGo(view, model, t) {
   if (model.scale_seconds == null || view.success === false) return null;
-  return `${seconds((model.v_max - model.value[t]) * model.scale_seconds)}`;
+  return seconds((model.v_max - model.value[t]) * model.scale_seconds);
 }
 
 function interval(model, t) {
@@ -114,7 +114,9 @@ function createChart(view, onSeek, onToggle) {
     const width = tip.offsetWidth;
     const side = x + 14 + width > places.width ? x - 14 - width : x + 14;
     tip.style.left = `${Math.max(side, 0)}px`;
-    tip.style.top = `${places.curve.y + 8}px`;
+    const y = yOf(places.curve, view.models[0].value[t], view.low, view.high);
+    const below = y < places.curve.y + places.curve.h / 2; // never over the curve where the pointer is
+    tip.style.top = `${below ? places.curve.y + places.curve.h - tip.offsetHeight - 8 : places.curve.y + 8}px`;
     drawBelief(belief, view, places, t);
   }
 
@@ -193,7 +195,7 @@ function createControls(view, payload, redraw) {
     max: payload.frames,
     step: 1,
     value: view.horizon,
-    words: (n) => (n >= payload.frames ? "whole episode" : `${n} frame${n > 1 ? "s" : ""} · ${seconds(n / payload.fps)}`),
+    words: (n) => (n >= payload.frames ? "whole episode" : `${count(n, "frame")} · ${seconds(n / payload.fps)}`),
     onInput: (n) => redraw((view.horizon = n)),
   });
   const fraction = slider({
@@ -246,7 +248,7 @@ function createEpisode(root, payload) {
   });
   const chart = createChart(view, clock.seek, clock.toggle);
   const controls = createControls(view, payload, redraw);
-  const speeds = [[0.5, "½×"], [1, "1×"], [2, "2×"]]; // prettier-ignore
+  const speeds = [[0.5, "½×"], [1, "1×"], [2, "2×"]];
 
   function showFrame(t) {
     now.textContent = seconds(t / payload.fps);
@@ -259,7 +261,7 @@ function createEpisode(root, payload) {
     label(view);
     root.dataset.positive = view.positive.map((run) => run.join("-")).join(" ");
     const share = Math.round((100 * view.positiveFrames) / view.frames);
-    summary.textContent = `${share}% of the moments positive, in ${view.positive.length} span${view.positive.length > 1 ? "s" : ""}`;
+    summary.textContent = `${share}% of the moments positive, in ${count(view.positive.length, "span")}`;
     chart.draw();
     showFrame(clock.frame);
   }
