@@ -223,15 +223,11 @@ def delete_ref(request: Request) -> Answer:
 
 @route("POST", "/api/{types}/{repo}/super-squash/{revision}")
 def squash(request: Request) -> Answer:
-    repository, branch = writable(request), request.names["revision"]
-    commit = repository.commit_of(branch)
-    del repository.refs[f"refs/heads/{branch}"]
-    message = request.json().get("message", "squash")
-    store = request.hub.store
-    squashed = store.commit(repository, f"refs/heads/{branch}", commit.files, message, "", request.user or "")
-    lonely = Commit(**{**vars(squashed), "parent": None})
-    repository.commits[squashed.oid] = lonely
-    store.save(repository)
+    """The branch begins anew, with one commit of the same files."""
+    repository, ref = writable(request), f"refs/heads/{request.names['revision']}"
+    files = repository.commit_of(ref).files
+    message, author = request.json().get("message", "squash"), request.user or ""
+    request.hub.store.commit(repository, ref, None, files, message, "", author)
     return Answer(body={})
 
 

@@ -172,7 +172,7 @@ class Store:
                 title = id_.split("/")[1]
                 readme = f"---\ntitle: {title}\nsdk: {sdk}\napp_file: app.py\npinned: false\n---\n"
                 files["README.md"] = self.add_small(readme.encode())
-            self.commit(repository, "refs/heads/main", files, "initial commit", "", author)
+            self.commit(repository, "refs/heads/main", None, files, "initial commit", "", author)
             return repository
 
     def delete(self, repository: Repository) -> None:
@@ -188,11 +188,17 @@ class Store:
             self.save(repository)
 
     def commit(
-        self, repository: Repository, ref: str, files: dict[str, File], title: str, message: str, author: str
+        self,
+        repository: Repository,
+        ref: str,
+        parent: str | None,
+        files: dict[str, File],
+        title: str,
+        message: str,
+        author: str,
     ) -> Commit:
         """Put a whole tree on a ref. A tree that is there already makes no commit."""
         with self.lock:
-            parent = repository.refs.get(ref) or repository.refs.get("refs/heads/main")
             if ref in repository.refs and parent and repository.commits[parent].files == files:
                 return repository.commits[parent]
             date = now()

@@ -126,7 +126,7 @@ def commit(request: Request) -> Answer:
             if line["key"] != "header":
                 _apply(request, repository, head, files, line["key"], line["value"])
         message = header.get("description", "")
-        made = store.commit(repository, ref, files, header["summary"], message, request.user or "")
+        made = store.commit(repository, ref, head.oid, files, header["summary"], message, request.user or "")
     page = f"{request.hub.url}/{repository.path}"
     answer = {
         "success": True,
