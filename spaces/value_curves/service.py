@@ -1,0 +1,221 @@
+"""What the page and the API both do: an episode and the names of models in, a payload for the player out."""
+
+import os
+import re
+import secrets
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from analysis import make_payload, score, size_of
+from checkpoints import Checkpoints
+from decoding import Episode, Progress, Request, forget, read_episode
+from limits import Limits, VisitorError, clean_task
+from results import Result, Results
+
+from valuecurve.episodes import open_dataset, resolve_outcomes
+
+EXAMPLES = Path(__file__).parent / "examples"
+SAMPLE = "metaworld_push"  # which dataset they are of
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}(@[A-Za-z0-9][\w./-]{0,95})?")
+
+
+@dataclass
+class Example:
+    """A shipped episode: `id` is its episode index, as text."""
+
+    id: str
+    task: str
+    success: bool
+    failure: str | None
+    seconds: float
+    source: int  # its number in the sample dataset
+
+    @property
+    def outcome(self) -> str:
+        return "Success" if self.success else f"Failure: {(self.failure or 'not known').replace('_', ' ')}"
+
+
+@dataclass
+class Analysed:
+    """What was found: the payload, notes for the visitor, and where downloads are."""
+
+    payload: dict
+    notes: list[str]
+    result: Result
+
+
+@dataclass
+class Service:
+    """The app without its page."""
+
+    checkpoints: Checkpoints
+    results: Results
+    limits: Limits = field(default_factory=Limits)
+    dtype: str = field(default_factory=lambda: os.environ.get("VALUECURVE_DTYPE", "auto"))
+
+    def __post_init__(self) -> None:
+        self.examples = read_examples()
+        self._shown: dict[tuple, Analysed] = {}
+        self._locks: dict[tuple, threading.Lock] = {}
+        self._lock = threading.Lock()
+
+    def example(self, identity: str, models: list[str], progress: Progress) -> Analysed:
+        """A shipped episode; computed once for everybody.
+
+        Raises:
+            VisitorError: no such example, or no such model.
+        """
+        known = [example.id for example in self.examples]
+        if identity not in known:
+            raise VisitorError(
+                f"There is no example {str(identity)[:40]!r}: choose one of {', '.join(known)}."
+            )
+        key = (identity, *self.checkpoints.check(models))
+        with self._lock:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._shown:
+                request = Request(dataset=str(EXAMPLES), name=SAMPLE, episode=int(identity))
+                analysed = self._analyse(request, None, list(key[1:]), None, progress)
+                analysed.payload["episode"] = self.examples[known.index(identity)].source
+                self._shown[key] = analysed
+            return self._shown[key]
+
+    def upload(
+        self,
+        files: list[str],
+        task: str | None,
+        models: list[str],
+        session: str,
+        progress: Progress,
+        state: str | None = None,
+        fps: float | None = None,
+        episode: int | None = None,
+    ) -> Analysed:
+        """Uploaded videos or a zip.
+
+        Raises:
+            VisitorError: what is wrong with them.
+        """
+        files = [file for file in files or [] if file]
+        if not files:
+            raise VisitorError("Nothing was uploaded: choose a video for each camera, or a zip.")
+        self.results.uses(session, [*files, *([state] if state else [])])
+        missing = [file for file in [*files, *([state] if state else [])] if not Path(file).is_file()]
+        if missing:
+            raise VisitorError(f"{Path(missing[0]).name} is no longer here: upload it again.")
+        size = sum(Path(file).stat().st_size for file in files)
+        if size > self.limits.upload_mb * 1e6:
+            raise VisitorError(
+                f"The upload has {size / 1e6:.0f} MB, at most {self.limits.upload_mb:.0f} MB are read: send "
+                "one "
+                "short episode."
+            )
+        if fps is not None and fps and not 0.1 <= fps <= 240:
+            raise VisitorError(
+                f"{fps:g} frames a second: it must be between 0.1 and 240. Leave it empty if unsure."
+            )
+        request = Request(files=files, state=state, fps=fps or None, episode=whole_number(episode))
+        return self._analyse(request, task, models, session, progress)
+
+    def hub(
+        self, dataset: str, episode: int | None, models: list[str], session: str, progress: Progress
+    ) -> Analysed:
+        """An episode of a public dataset of the Hub.
+
+        Raises:
+            VisitorError: no such dataset or episode.
+        """
+        name = (dataset or "").strip().removeprefix("https://huggingface.co/datasets/").strip("/")
+        if not HUB_NAME.fullmatch(name) or ".." in name:
+            raise VisitorError(
+                "That is no dataset of the Hub: write organisation/name, for example lerobot/pusht, and if "
+                "you "
+                "like @ and a revision."
+            )
+        request = Request(dataset=name, episode=whole_number(episode))
+        return self._analyse(request, None, models, session, progress)
+
+    def _analyse(
+        self, request: Request, task: str | None, models: list[str], session: str | None, progress: Progress
+    ) -> Analysed:
+        names = self.checkpoints.check(models)
+        has_own_task = bool(request.dataset) or any(file.lower().endswith(".zip") for file in request.files)
+        if not has_own_task or (task and task.strip()):
+            task = clean_task(task, self.limits)
+        progress(0.0, "Getting the model ready")
+        loaded = [self.checkpoints.load(name) for name in names]
+        result, work = self.results.create(session), self.results.work()
+        try:
+            sizes = [size_of(checkpoint) for checkpoint in loaded]
+            progress(0.05, "Opening the episode")
+            episode = read_episode(
+                request, work, result.folder, sizes, self.limits, part(progress, 0.05, 0.5)
+            )
+            text = decide_task(episode, task, self.limits)
+            notes, scored = list(episode.notes), []
+            for number, (name, checkpoint) in enumerate(zip(names, loaded, strict=True)):
+                step = part(progress, 0.5 + 0.5 * number / len(names), 0.5 + 0.5 * (number + 1) / len(names))
+                one, more = score(name, checkpoint, episode, text, self.dtype, step)
+                scored.append(one)
+                notes += more
+            if scored[0].scale_steps is None and checkpoint_tasks(loaded[0]):
+                known = ", ".join(f"“{known}”" for known in checkpoint_tasks(loaded[0])[:4])
+                notes.append(
+                    f"{names[0]} was not trained on this task (it knows {known}): do not trust its values."
+                )
+            payload = make_payload(secrets.token_hex(4), result.url, episode, text, scored)
+            result.save(episode, text, scored, payload["target"])
+            return Analysed(payload, notes, result)
+        except BaseException:
+            self.results.drop(result.token)
+            raise
+        finally:
+            forget(work)
+
+
+def decide_task(episode: Episode, task: str | None, limits: Limits) -> str:
+    """The task: what the visitor says it is, or what the dataset says, which may change inside an episode."""
+    if episode.tasks and not (task and task.strip()):
+        return " → ".join(dict.fromkeys(episode.tasks[i] for i in episode.task_index.tolist()))[:1000]
+    episode.tasks, episode.task_index = {}, np.zeros_like(episode.task_index)
+    return clean_task(task, limits)
+
+
+def checkpoint_tasks(checkpoint) -> list[str]:
+    """Tasks that a checkpoint was trained on, if it says so."""
+    return sorted(checkpoint.processor.scales)
+
+
+def whole_number(number: float | None) -> int:
+    """An episode index; 0 when none is given."""
+    if number is None:
+        return 0
+    if number != int(number) or not 0 <= number < 1e9:
+        raise VisitorError(f"The episode is a whole number, 0 or more, not {number:g}.")
+    return int(number)
+
+
+def part(progress: Progress, begin: float, end: float) -> Progress:
+    """Progress of a part of the work, from `begin` to `end` of the whole."""
+    return lambda share, text: progress(begin + share * (end - begin), text)
+
+
+def read_examples() -> list[Example]:
+    """The shipped episodes."""
+    dataset = open_dataset(EXAMPLES)
+    success = resolve_outcomes(dataset).success
+    kinds = dataset.episodes["failure_kind"].to_pylist()
+    return [
+        Example(
+            id=str(dataset.episode_ids[i]),
+            task=dataset.tasks[dataset.episode_tasks[i]],
+            success=bool(success[i]),
+            failure=kinds[i],
+            seconds=float(dataset.lengths[i] / dataset.fps),
+            source=int(dataset.episodes["source_episode"][i].as_py()),
+        )
+        for i in range(len(success))
+    ]
