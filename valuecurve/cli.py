@@ -11,6 +11,7 @@ from rich.console import Console
 from valuecurve import __version__
 from valuecurve.commands.export import export
 from valuecurve.commands.label import label
+from valuecurve.commands.plot import plot
 from valuecurve.commands.push import push
 from valuecurve.commands.relabel_outcomes import relabel_outcomes
 from valuecurve.episodes.inspection import inspect_dataset, print_report
@@ -135,6 +136,7 @@ app.command()(score)
 app.command()(label)
 app.command()(export)
 app.command()(relabel_outcomes)
+app.command()(plot)
 app.add_typer(push, name="push")
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ from matplotlib.patheffects import Normal, Stroke
 
 from .curves import Curve
 from .figures import EXPLANATION, draw_frame, legend_entries, spread
-from .page import Page, drawing, fit, save, text_width
+from .page import DASHES, KEY_LINE, Entry, Page, drawing, fit, key_height, save, text_width
 from .panel import (
+    ADVANTAGE_OPACITY,
     draw_advantage,
     draw_target,
     draw_value,
@@ -25,12 +26,14 @@ from .style import color_of, outcome_text
 
 WIDTH = 8.0
 LEFT, RIGHT, TOP, BOTTOM = 0.66, 0.74, 0.20, 0.12
-TITLE_LINE, OUTCOME_LINE, KEY_LINE = 0.23, 0.21, 0.165
+TITLE_LINE, OUTCOME_LINE = 0.23, 0.21
 FILM, FILM_GAP = 0.86, 0.16  # the largest height of a frame; between the frames and the curve
 PLOT, LANE, LANE_GAP, TIMES = 2.45, 0.58, 0.13, 0.42
 SIZES = {"title": 12.5, "outcome": 9.0, "small": 7.6}  # points
 HEAT_COLUMNS = 1400  # of the heat map
-GAMMA = 0.5  # a tenth of the largest probability is a third of the way to the strongest colour
+HEAT_ROWS = 67  # three bins of 201 each: single ones are combed where few targets fall
+BRIGHTEST = 0.995  # share of the cells, outer rows aside, that the scale of colours tells apart
+GAMMA = 0.6
 
 
 def plot_curve(curve: Curve, path: str | Path, dark: bool = False) -> Path:
@@ -79,7 +82,8 @@ def _curve_page(curve: Curve, dark: bool) -> Page:
         film = film_height(curve, WIDTH - LEFT - RIGHT)
         entries = legend_entries([curve], theme)
         if curve.advantage is not None:
-            entries.append(("advantage above, below zero", {"box": theme.negative, "alpha": 0.55}))
+            both = (theme.positive, ADVANTAGE_OPACITY[0]), (theme.negative, ADVANTAGE_OPACITY[1])
+            entries.append(Entry("advantage above and below zero", boxes=both))
         head = _Heading(curve, entries)
         lane = LANE_GAP + LANE if curve.advantage is not None else 0.0
         top = head.height + (film + FILM_GAP if film else 0.0)
@@ -102,15 +106,13 @@ def _curve_page(curve: Curve, dark: bool) -> Page:
 class _Heading:
     """Task, outcome, explanation and key; `height` in inches is known before the page is."""
 
-    def __init__(self, curve: Curve, entries: list[tuple[str, dict]], explanation: str = EXPLANATION):
+    def __init__(self, curve: Curve, entries: list[Entry], explanation: str = EXPLANATION):
         room = WIDTH - LEFT - RIGHT
         self.curve, self.entries, self.explanation = curve, entries, explanation
         self.task = fit(curve.task, room, SIZES["title"], bold=True, lines=2)
         self.outcome = fit(outcome_text(curve), room, SIZES["outcome"], bold=True)[0]
-        self.key_lines = _key_lines(entries, room)
-        self.height = (
-            TOP + TITLE_LINE * len(self.task) + OUTCOME_LINE + KEY_LINE * (1 + self.key_lines) + 0.20
-        )
+        key = KEY_LINE + key_height(entries, room, SIZES["small"])
+        self.height = TOP + TITLE_LINE * len(self.task) + OUTCOME_LINE + key + 0.20
 
     def draw(self, page: Page) -> None:
         y = TOP - 0.04
@@ -123,17 +125,6 @@ class _Heading:
         y += KEY_LINE + 0.03
         page.text(LEFT, y - 0.03, self.explanation, SIZES["small"], color=page.theme.muted)
         page.key(LEFT, y + KEY_LINE, WIDTH - LEFT - RIGHT, self.entries, SIZES["small"])
-
-
-def _key_lines(entries: list[tuple[str, dict]], width: float) -> int:
-    """Lines that `Page.key` takes."""
-    lines, place = 1 if entries else 0, 0.0
-    for text, _ in entries:
-        wide = 0.31 + text_width(text, SIZES["small"])
-        if place and place + wide > width:
-            lines, place = lines + 1, 0.0
-        place += wide + 0.24
-    return lines
 
 
 def _draw_curve(axes: Axes, curve: Curve, page: Page) -> None:
@@ -198,7 +189,7 @@ def draw_film(page: Page, curve: Curve, y: float, height: float, top: float, plo
         draw_frame(page, image, LEFT + center - width / 2, y, width, height)
         page.line((LEFT + center, y + height), (LEFT + want, top), color=theme.hairline, linewidth=0.8)
         time, value = frame / curve.fps, curve.value[frame]
-        axes.plot([time, time], [value, axes.get_ylim()[1]], color=theme.hairline, linewidth=0.8, zorder=1)
+        axes.vlines(time, value, axes.get_ylim()[1], color=theme.hairline, linewidth=0.8, zorder=1)
         axes.plot(time, value, "o", markersize=4.2, color=theme.paper, markeredgewidth=1.1,
                   markeredgecolor=color_of(curve, theme), clip_on=False, zorder=5)  # fmt: skip
 
@@ -209,11 +200,11 @@ def draw_film(page: Page, curve: Curve, y: float, height: float, top: float, plo
 def _heat_page(curve: Curve, dark: bool) -> Page:
     assert curve.probabilities is not None
     with drawing(dark) as theme:
-        entries: list[tuple[str, dict]] = [("value (the mean)", {"line": theme.failure})]
+        entries = [Entry("value (the mean)", line=theme.failure)]
         if curve.target is not None:
-            entries.append(("true value", {"line": theme.ink, "width": 1.1, "dashes": (3.2, 2.2)}))
+            entries.append(Entry("true value", line=theme.ink, width=1.1, dashed=True))
         if curve.positive is not None:
-            entries.append(("labelled positive", {"box": theme.positive}))
+            entries.append(Entry("labelled positive", boxes=((theme.positive, 1.0),)))
         head = _Heading(curve, entries, "Where does the model expect the value to be, at every moment?")
         page = Page(WIDTH, head.height + PLOT + TIMES + BOTTOM, theme)
         head.draw(page)
@@ -224,23 +215,30 @@ def _heat_page(curve: Curve, dark: bool) -> Page:
         _style(axes, curve, page)
         axes.grid(visible=False)
         axes.set_xlabel("time since the start of the episode", fontsize=SIZES["small"], labelpad=3)
-        _draw_ramp(page, image)
+        row = (curve.v_max - curve.v_min) / min(curve.probabilities.shape[1], HEAT_ROWS)
+        _draw_ramp(page, image, row)
         return page
 
 
 def _draw_density(axes: Axes, curve: Curve, page: Page):
-    """The probabilities as an image: each bin around its centre, each frame until the next."""
+    """The probabilities as an image: some bins a row, each frame around its time.
+
+    All of a failure may be in the lowest bin: the colours are scaled to the others, and end there.
+    """
     assert curve.probabilities is not None
-    count = len(curve)
+    count, bins = curve.probabilities.shape
     starts = np.unique(np.linspace(0, count, min(count, HEAT_COLUMNS), endpoint=False).astype(np.int64))
-    p_KT = thin(curve.probabilities, starts).T
-    half = (curve.v_max - curve.v_min) / (len(p_KT) - 1) / 2
+    rows = np.unique(np.linspace(0, bins, min(bins, HEAT_ROWS), endpoint=False).astype(np.int64))
+    shown = np.add.reduceat(thin(curve.probabilities, starts), rows, axis=1).T
+    inner = shown[1:-1] if len(shown) > 2 else shown
+    largest = max(float(np.quantile(inner, BRIGHTEST)), 1e-3)
+    half = (curve.v_max - curve.v_min) / (bins - 1) / 2
     colors = LinearSegmentedColormap.from_list("density", page.theme.ramp)
     step = 0.5 / curve.fps if count > 1 else 0.0
     extent = (-step, curve.seconds + step, curve.v_min - half, curve.v_max + half)
     limits = axes.get_xlim(), axes.get_ylim()
-    image = axes.imshow(p_KT, origin="lower", aspect="auto", extent=extent, cmap=colors, zorder=0,
-                        norm=PowerNorm(GAMMA, 0, float(p_KT.max())), interpolation="nearest")  # fmt: skip
+    image = axes.imshow(shown, origin="lower", aspect="auto", extent=extent, cmap=colors, zorder=0,
+                        norm=PowerNorm(GAMMA, 0, largest, clip=True), interpolation="nearest")  # fmt: skip
     axes.set(xlim=limits[0], ylim=limits[1])
     return image
 
@@ -251,23 +249,25 @@ def _draw_over(axes: Axes, curve: Curve, page: Page) -> None:
     rim = [Stroke(linewidth=3.2, foreground=theme.paper, alpha=0.85), Normal()]
     axes.plot(curve.times, curve.value, color=theme.failure, linewidth=1.6, path_effects=rim, zorder=4)
     if curve.target is not None:
-        axes.plot(curve.times, curve.target, color=theme.ink, linewidth=1.1, dashes=(3.2, 2.2), zorder=3)
+        rim = [Stroke(linewidth=2.6, foreground=theme.paper, alpha=0.85), Normal()]
+        axes.plot(curve.times, curve.target, color=theme.ink, linewidth=1.1, dashes=DASHES, path_effects=rim,
+                  zorder=3)  # fmt: skip
     if curve.positive is not None:
         low = axes.get_ylim()[0]
         axes.broken_barh(positive_spans(curve), (low, 0.05 * (curve.v_max - curve.v_min)),
                          facecolor=theme.positive, linewidth=0, zorder=2)  # fmt: skip
 
 
-def _draw_ramp(page: Page, image) -> None:
-    """The scale of colours, at the top right."""
-    width, x = 1.0, WIDTH - RIGHT - 1.0
-    axes = page.axes(x, TOP + 0.06, width, 0.08)
-    shown = np.linspace(0, image.norm.vmax, 256)
-    axes.imshow(image.cmap(image.norm(shown))[None], aspect="auto", extent=(0, image.norm.vmax, 0, 1))
-    axes.set_xticks([0, image.norm.vmax], ["0%", f"{image.norm.vmax:.0%}"])
+def _draw_ramp(page: Page, image, width: float) -> None:
+    """The scale of colours, at the top right; `width` of a row, in value units."""
+    size = SIZES["small"] - 1
+    x, largest = WIDTH - RIGHT - 1.0, image.norm.vmax
+    axes = page.axes(x, TOP + 0.06, 1.0, 0.08)
+    steps = np.linspace(0, largest, 256)
+    axes.imshow(image.cmap(image.norm(steps))[None], aspect="auto", extent=(0, largest, 0, 1))
+    axes.set_xticks([0, largest], ["0%", f"≥ {largest:.{0 if largest >= 0.1 else 1}%}"])
     axes.set_yticks([])
     axes.spines[:].set(color=page.theme.hairline, linewidth=0.5)
-    axes.tick_params(length=0, pad=2, labelsize=SIZES["small"] - 1)
-    label = "probability of a bin"
-    wide = text_width(label, SIZES["small"] - 1)
-    page.text(x - wide - 0.08, TOP + 0.13, label, SIZES["small"] - 1, color=page.theme.muted)
+    axes.tick_params(length=0, pad=2, labelsize=size)
+    label = f"probability of {width:.2g} of value"
+    page.text(x - text_width(label, size) - 0.08, TOP + 0.13, label, size, color=page.theme.muted)

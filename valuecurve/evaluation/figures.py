@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .curves import Curve
-from .page import Page, drawing, fit, save
+from .page import Entry, Page, drawing, fit, key_height, save
 from .panel import draw_target, draw_value, seconds_axis, style_times, style_values
 from .style import LIGHT, Theme, color_of, outcome_text
 
@@ -57,11 +57,12 @@ def draw_curves(curves: Sequence[Curve], title: str | None = None, theme: Theme 
     panel_width = (WIDTH - LEFT - RIGHT - GUTTER * (columns - 1)) / columns
     tasks = {id(c): fit(c.task, panel_width, SIZES["task"], bold=True, lines=2) for c in curves}
     heading = fit(title, WIDTH - LEFT - RIGHT, SIZES["title"], bold=True) if title else []
-    header = 0.26 * len(heading) + 0.49
+    entries = legend_entries(curves, theme)
+    header = 0.26 * len(heading) + 0.34 + key_height(entries, WIDTH - LEFT - RIGHT, SIZES["legend"])
     heights = [_RowHeights(row, panel_width, max(len(tasks[id(c)]) for c in row)) for row in rows]
     total = TOP + header + sum(h.total for h in heights) + ROW_GAP * (len(rows) - 1) + BOTTOM
     page = Page(WIDTH, total, theme)
-    _draw_header(page, heading, curves)
+    _draw_header(page, heading, entries)
     y = TOP + header
     for row, height in zip(rows, heights, strict=True):
         for column, curve in enumerate(row):
@@ -200,30 +201,30 @@ def spread(wanted: np.ndarray, distance: float, low: float, high: float) -> np.n
 EXPLANATION = "How close is the robot to success?  0: there now.  −1: farthest away, or a failure."
 
 
-def _draw_header(page: Page, heading: list[str], curves: Sequence[Curve]) -> None:
+def _draw_header(page: Page, heading: list[str], entries: list[Entry]) -> None:
     """Title and legend over the panels."""
     for line in heading:
         page.text(LEFT, TOP + 0.16, line, SIZES["title"], weight="bold")
     y, size = TOP + 0.26 * len(heading), SIZES["legend"]
     page.text(LEFT, y + 0.07, EXPLANATION, size, color=page.theme.muted)
-    page.key(LEFT, y + 0.235, WIDTH - LEFT - RIGHT, legend_entries(curves, page.theme), size)
+    page.key(LEFT, y + 0.235, WIDTH - LEFT - RIGHT, entries, size)
 
 
-def legend_entries(curves: Sequence[Curve], theme: Theme) -> list[tuple[str, dict]]:
+def legend_entries(curves: Sequence[Curve], theme: Theme) -> list[Entry]:
     """What is drawn, for `Page.key`."""
     entries = [
-        (f"predicted value{of}", {"line": color})
-        for outcome, of, color in (
-            (True, ", success", theme.success),
-            (False, ", failure", theme.failure),
-            (None, "", theme.ink),
+        Entry(word, line=color)
+        for outcome, word, color in (
+            (True, "value of a success", theme.success),
+            (False, "value of a failure", theme.failure),
+            (None, "value", theme.ink),
         )
         if any(curve.success is outcome for curve in curves)
     ]
     for name in dict.fromkeys(curve.band_name for curve in curves if curve.band_name):
-        entries.append((name, {"box": theme.ink, "alpha": 0.2}))
+        entries.append(Entry(name, boxes=((theme.ink, 0.2),)))
     if any(curve.target is not None for curve in curves):
-        entries.append(("true value", {"line": theme.muted, "width": 0.9, "dashes": (3.2, 2.2)}))
+        entries.append(Entry("true value", line=theme.muted, width=0.9, dashed=True))
     if any(curve.positive is not None for curve in curves):
-        entries.append(("labelled positive", {"box": theme.positive}))
+        entries.append(Entry("labelled positive", boxes=((theme.positive, 1.0),)))
     return entries

@@ -5,8 +5,9 @@ No pyplot, no global state. Call all of it inside `matplotlib.rc_context(style.r
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from .style import LIGHT, Theme, fit_lines, rc, theme_of
 
 DPI = 200
 FORMATS = ("png", "svg", "pdf")
+DASHES = (3.2, 2.2)  # of targets
+SIGN, SIGN_GAP, ENTRY_GAP, KEY_LINE = 0.24, 0.07, 0.19, 0.165  # inches: of a legend
 UNDATED = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
@@ -40,10 +43,13 @@ class Page:
         place = (x / self.width, bottom / self.height, width / self.width, height / self.height)
         return self.figure.add_axes(place, **options)
 
-    def text(self, x: float, y: float, text: str, size: float, **options) -> None:
+    def text(
+        self, x: float, y: float, text: str, size: float, color: str | None = None, weight: str = "normal"
+    ) -> None:
         """A text whose baseline is at y."""
-        options = {"va": "baseline", "color": self.theme.ink} | options
-        self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, **options)
+        place = x / self.width, 1 - y / self.height
+        color = color or self.theme.ink
+        self.figure.text(*place, text, fontsize=size, va="baseline", color=color, weight=weight)
 
     def line(self, start: tuple[float, float], end: tuple[float, float], **options) -> None:
         x = [place[0] / self.width for place in (start, end)]
@@ -55,27 +61,48 @@ class Page:
         size = (width / self.width, height / self.height)
         self.figure.add_artist(Rectangle(place, *size, color=color, alpha=alpha, linewidth=0))
 
-    def key(self, x: float, y: float, width: float, entries: list[tuple[str, dict]], size: float) -> float:
-        """A legend in lines of at most `width`, the first one's baseline at y; the last one's is returned.
-
-        Each entry is a text and how its sign looks: `line` or `box` with a colour, alpha, dashes or width.
-        """
-        sign, gap, after, line_height = 0.24, 0.07, 0.24, 0.165
-        place = x
-        for text, look in entries:
-            wide = sign + gap + text_width(text, size)
-            if place > x and place + wide > x + width:
-                place, y = x, y + line_height
-            middle = y - 0.033
-            if "box" in look:
-                self.box(place, middle - 0.04, sign, 0.08, look["box"], look.get("alpha", 1.0))
+    def key(self, x: float, y: float, width: float, entries: Sequence["Entry"], size: float) -> None:
+        """A legend in lines of at most `width`, the first one's baseline at y."""
+        for entry, (dx, line) in zip(entries, key_places(entries, width, size), strict=True):
+            left, baseline = x + dx, y + KEY_LINE * line
+            middle = baseline - 0.033
+            if entry.boxes:
+                wide = (SIGN - 0.02 * (len(entry.boxes) - 1)) / len(entry.boxes)
+                for i, (color, alpha) in enumerate(entry.boxes):
+                    self.box(left + i * (wide + 0.02), middle - 0.04, wide, 0.08, color, alpha)
             else:
-                dashes = {"dashes": look["dashes"]} if "dashes" in look else {}
-                self.line((place, middle), (place + sign, middle), color=look["line"],
-                          linewidth=look.get("width", 1.7), **dashes)  # fmt: skip
-            self.text(place + sign + gap, y, text, size, color=self.theme.muted)
-            place += wide + after
-        return y
+                dashes = {"dashes": DASHES} if entry.dashed else {}
+                ends = (left, middle), (left + SIGN, middle)
+                self.line(*ends, color=entry.line, linewidth=entry.width, **dashes)
+            self.text(left + SIGN + SIGN_GAP, baseline, entry.text, size, color=self.theme.muted)
+
+
+@dataclass
+class Entry:
+    """A line of a legend: a text, and a line or boxes (colour, opacity) before it."""
+
+    text: str
+    line: str | None = None
+    width: float = 1.7
+    dashed: bool = False
+    boxes: tuple[tuple[str, float], ...] = ()
+
+
+def key_places(entries: Sequence[Entry], width: float, size: float) -> list[tuple[float, int]]:
+    """(inches from the left, line) of each entry of a legend."""
+    places, x, line = [], 0.0, 0
+    for entry in entries:
+        wide = SIGN + SIGN_GAP + text_width(entry.text, size)
+        if x and x + wide > width:
+            x, line = 0.0, line + 1
+        places.append((x, line))
+        x += wide + ENTRY_GAP
+    return places
+
+
+def key_height(entries: Sequence[Entry], width: float, size: float) -> float:
+    """Inches that a legend takes."""
+    return KEY_LINE * (1 + max((line for _, line in key_places(entries, width, size)), default=-1))
 
 
 def text_width(text: str, size: float, bold: bool = False) -> float:

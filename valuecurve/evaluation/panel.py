@@ -15,6 +15,7 @@ from .style import BAND_LEVELS, BAND_OPACITY, BAND_SMOOTHING, LIGHT, Theme, colo
 POSITIVE_STRIP = 0.07  # height of the strip of positive frames, as a share of the value range
 COLUMNS = 1000  # of areas; lines are thinned by matplotlib
 INTERVAL_OPACITY = 0.20
+ADVANTAGE_OPACITY = (0.75, 0.55)  # above, below zero
 LONG = 180  # seconds from which an axis is in minutes
 MINUTES = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)  # steps between ticks, seconds
 
@@ -80,8 +81,8 @@ def draw_advantage(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
     times = _thin_times(curve, starts)
     above = thin(np.maximum(curve.advantage, 0), starts)
     below = thin(np.minimum(curve.advantage, 0), starts)
-    axes.fill_between(times, 0, above, color=theme.positive, alpha=0.75, linewidth=0)
-    axes.fill_between(times, 0, below, color=theme.negative, alpha=0.55, linewidth=0)
+    axes.fill_between(times, 0, above, color=theme.positive, alpha=ADVANTAGE_OPACITY[0], linewidth=0)
+    axes.fill_between(times, 0, below, color=theme.negative, alpha=ADVANTAGE_OPACITY[1], linewidth=0)
     axes.axhline(0, color=theme.muted, linewidth=0.6)
     low, high = float(curve.advantage.min()), float(curve.advantage.max())
     pad = 0.06 * (max(high, 0) - min(low, 0)) or 0.05

@@ -45,9 +45,8 @@ def plot_reliability(levels, observed, path: str | Path, dark: bool = False) -> 
         axes.plot(levels, observed, "o", markersize=3.6, color=theme.success, markeredgecolor=theme.paper,
                   markeredgewidth=0.7)  # fmt: skip
         _square(axes, "level of the quantile", "share of targets below it", theme)
-        hint = {"fontsize": SIZES["small"], "color": theme.muted, "transform": axes.transAxes}
-        axes.text(0.04, 0.95, "predictions too high", va="top", **hint)
-        axes.text(0.96, 0.05, "predictions too low", ha="right", **hint)
+        for x, y, side, hint in ((0.04, 0.93, "left", "high"), (0.96, 0.05, "right", "low")):
+            axes.text(x, y, f"predictions too {hint}", fontsize=SIZES["small"], color=theme.muted, ha=side)
         return save(page.figure, path, f"Reliability: mean gap {error:.3f}")
 
 
@@ -119,28 +118,33 @@ def plot_predicted_against_target(values, targets, path: str | Path, dark: bool 
         shown = np.ma.masked_equal(counts.T, 0)
         axes.imshow(shown, origin="lower", extent=(low, high, low, high), cmap=colors, aspect="auto",
                     norm=LogNorm(1, max(counts.max(), 2)), interpolation="nearest", zorder=0)  # fmt: skip
-        axes.plot([low, high], [low, high], color=theme.muted, linewidth=0.9, dashes=(3.2, 2.2), zorder=2)
+        axes.plot([low, high], [low, high], color=theme.ink, linewidth=0.9, dashes=(3.2, 2.2), zorder=2)
         _draw_quantiles(axes, values, targets, low, high, theme)
         axes.set(xlim=(low, high), ylim=(low, high))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(FuncFormatter(lambda v, _: number_text(round(v, 6) + 0.0)))
         _style(axes, "target", "predicted value", theme)
+        axes.grid(visible=False)
         return save(page.figure, path, f"Predicted against target: mean absolute error {error:.3f}")
 
 
 def _draw_quantiles(axes: Axes, values, targets, low: float, high: float, theme: Theme) -> None:
-    group = np.clip(((targets - low) / (high - low) * GROUPS).astype(int), 0, GROUPS - 1)
-    centers, drawn = [], []
+    """Quantiles of the predictions over the targets; of the many at the lowest target as a dot and a bar."""
+    atom = targets <= low + 1e-6 * (high - low)
+    if atom.sum() >= FEWEST:
+        bottom, middle, top = np.quantile(values[atom], [0.1, 0.5, 0.9])
+        axes.plot([low, low], [bottom, top], color=theme.failure, linewidth=2.4, clip_on=False, zorder=3)
+        axes.plot(low, middle, "o", color=theme.failure, markersize=5.5, clip_on=False, zorder=4,
+                  markeredgecolor=theme.paper, markeredgewidth=0.8)  # fmt: skip
+    group = np.where(atom, -1, np.clip((targets - low) / (high - low) * GROUPS, 0, GROUPS - 1).astype(int))
+    drawn = np.full((GROUPS, 4), np.nan)  # target, then the quantiles; gaps where there are few frames
     for number in range(GROUPS):
         chosen = group == number
         if chosen.sum() >= FEWEST:
-            centers.append(float(targets[chosen].mean()))
-            drawn.append(np.quantile(values[chosen], [0.1, 0.5, 0.9]))
-    if not drawn:
-        return
-    for line, width in zip(np.array(drawn).T, (0.9, 2.0, 0.9), strict=True):
-        axes.plot(centers, line, color=theme.failure, linewidth=width, solid_joinstyle="round", zorder=3)
+            drawn[number] = targets[chosen].mean(), *np.quantile(values[chosen], [0.1, 0.5, 0.9])
+    for line, width in zip(drawn.T[1:], (0.9, 2.0, 0.9), strict=True):
+        axes.plot(drawn[:, 0], line, color=theme.failure, linewidth=width, solid_joinstyle="round", zorder=3)
 
 
 # --- the page --------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import PercentFormatter
 
 from .curves import Curve
-from .page import Page, drawing, fit, save, text_width
+from .page import Entry, Page, drawing, fit, save, text_width
 from .panel import seconds_axis, style_values
 from .style import Theme
 
@@ -87,7 +87,7 @@ def _draw_header(page: Page, curves: Sequence[Curve], left_out: int) -> None:
     entries = []
     for outcome, word, color in _outcomes(theme):
         if any(curve.success is outcome for curve in curves):
-            entries += [(f"{word}", {"line": color, "width": 0.7}), ("their median", {"line": color})]
+            entries += [Entry(word, line=color, width=0.7), Entry("their median", line=color, width=2.0)]
     page.key(LEFT, TOP + 0.51, width, entries, SIZES["small"])
 
 

@@ -1,0 +1,332 @@
+"""Curves of a scored dataset: its score sidecars, with labels, outcomes and frames where there are any.
+
+Nothing here needs torch. Left out: drawing (pictures.py, figures.py, video.py), and evaluating a checkpoint.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..episodes import Camera, DatasetError, EpisodeDataset, resolve_outcomes, select
+from ..episodes.images import decode_images
+from ..episodes.video import decode_file, find_camera, plan_files
+from ..labels.label_set import LabelSet, read_labels
+from ..labels.making import episode_scales, is_pairwise
+from ..labels.rewards import value_rewards
+from ..metrics import value_report
+from ..returns import dataset_returns
+from ..scoring.scores import Scores, read_scores
+from .curves import Curve
+
+THUMBNAIL = 240  # pixels: the largest side of a frame of the film strip
+
+
+@dataclass
+class Scored:
+    """The scored episodes of a dataset. n frames, E episodes; everything is in their order."""
+
+    dataset: EpisodeDataset
+    view: EpisodeDataset  # the scored episodes alone: its rows are those of the scores
+    scores: Scores
+    labels: LabelSet | None
+    success: np.ndarray | None  # bool [E]; None where outcomes are not known
+    notes: list[str] = field(default_factory=list)  # what is not known, and why
+
+    @property
+    def about(self) -> dict:
+        """manifest["scores"]."""
+        return self.scores.manifest["scores"]
+
+    @property
+    def distributions(self) -> np.ndarray | None:
+        """float32 [n, bins]; None where the scores lack them."""
+        return self.scores.columns.get("distribution")
+
+    @property
+    def frame_success(self) -> np.ndarray | None:
+        """Outcome of each frame's episode, bool [n]."""
+        return None if self.success is None else np.repeat(self.success, self.view.lengths)
+
+    @cached_property
+    def targets(self) -> np.ndarray | None:
+        """Value targets, float64 [n], as training makes them; None where outcomes or scales are not known.
+
+        Of a labelled dataset they are the clipped returns of its labels; else they come from the outcomes and
+        the scales of the model, failures at what they cost in training ("floor" where that is not written).
+        """
+        about = self.about
+        ends = about["v_min"], about["v_max"]
+        if self.labels is not None and len(self.labels.rows) == len(self.scores.rows):
+            if np.isfinite(self.labels.returns).all():
+                return np.clip(self.labels.returns.astype(np.float64), *ends)
+        if self.success is None or is_pairwise(self.scores):
+            return None
+        scale, fps = episode_scales(self.view, "checkpoint", about), about["fps"] or self.view.fps
+        earned = value_rewards(
+            self.view.lengths,
+            self.success,
+            scale,
+            fail=about.get("fail") or "floor",
+            fail_penalty=(about.get("fail_penalty") or 0.0) * self.view.fps / fps,
+            v_min=ends[0],
+        )
+        return np.clip(dataset_returns(earned, self.view.lengths), *ends)
+
+    @cached_property
+    def measured(self) -> dict[str, dict[str, np.ndarray]]:
+        """The curves of a `ValueReport`; without targets only that which needs outcomes alone."""
+        targets, about = self.targets, self.about
+        return value_report(
+            None if targets is None else self.distributions,
+            np.zeros(len(self.scores.value)) if targets is None else targets,
+            values=self.scores.value,
+            episode_index=self.view.episode_index,
+            frame_index=self.view.frame_index,
+            success=self.frame_success,
+            v_min=about["v_min"],
+            v_max=about["v_max"],
+        ).curves
+
+    def curve(self, episode: int, strip: tuple[np.ndarray, np.ndarray] | None = None) -> Curve:
+        """The curve of an episode; `strip` holds thumbnails and their frames, from `film_strips`.
+
+        The band is the distribution, else the outermost quantiles, else the standard deviation.
+        """
+        view, about = self.view, self.about
+        position = int(view.episode_positions([episode])[0])
+        rows = slice(int(view.starts[position]), int(view.starts[position] + view.lengths[position]))
+        task = view.tasks[int(view.episode_tasks[position])]
+        scale, success = about["scales"].get(task), self.success
+        interval, name = self._interval(rows)
+        shown = {} if strip is None else {"thumbnails": strip[0], "thumbnail_frames": strip[1]}
+        return Curve(
+            episode_index=episode,
+            task=task,
+            success=None if success is None else bool(success[position]),
+            fps=view.fps,
+            value=self.scores.value[rows],
+            probabilities=None if self.distributions is None else self.distributions[rows],
+            target=None if self.targets is None else self.targets[rows],
+            scale_seconds=None if scale is None else scale / (about["fps"] or view.fps),
+            failure_kind=self._failure_kind(position),
+            positive=self._labelled("positive", rows),
+            advantage=self._labelled("advantage", rows),
+            v_min=about["v_min"],
+            v_max=about["v_max"],
+            interval=interval,
+            interval_name=name,
+            **shown,
+        )
+
+    def positions(self, episodes: Sequence[int]) -> np.ndarray:
+        """Positions of episodes in the view.
+
+        Raises:
+            DatasetError: an episode that the dataset has not, or that is not scored.
+        """
+        self.dataset.episode_positions(list(episodes))
+        missing = sorted(set(episodes) - set(self.view.episode_ids.tolist()))
+        if missing:
+            scored = _listed(self.view.episode_ids)
+            raise DatasetError(f"{self.scores.folder}: episode {missing[0]} is not scored; {scored} are")
+        return self.view.episode_positions(list(episodes))
+
+    def choose(self, count: int = 3) -> list[int]:
+        """Episodes to show: `count` of each outcome, tasks and kinds of failure taking turns, by the data."""
+        outcome = np.zeros(len(self.view.episode_ids), bool) if self.success is None else self.success
+        chosen: list[int] = []
+        for wanted in (True, False):
+            tasks: dict[int, dict[str | None, list[int]]] = {}
+            for position in np.flatnonzero(outcome == wanted).tolist():
+                kinds = tasks.setdefault(int(self.view.episode_tasks[position]), {})
+                kinds.setdefault(self._failure_kind(position), []).append(position)
+            chosen += _in_turn([_in_turn(list(kinds.values())) for kinds in tasks.values()])[:count]
+        return self.view.episode_ids[chosen].tolist()
+
+    def _failure_kind(self, position: int) -> str | None:
+        if "failure_kind" not in self.view.episodes.column_names:
+            return None
+        return self.view.episodes["failure_kind"][position].as_py() or None
+
+    def _labelled(self, name: str, rows: slice) -> np.ndarray | None:
+        """A column of the labels for these rows of the view; None where not all of them are labelled."""
+        if self.labels is None:
+            return None
+        wanted = self.scores.rows[rows]
+        places = np.searchsorted(self.labels.rows, wanted)
+        inside = places < len(self.labels.rows)
+        if not inside.all() or (self.labels.rows[places] != wanted).any():
+            return None
+        return getattr(self.labels, name)[places]
+
+    def _interval(self, rows: slice) -> tuple[np.ndarray | None, str]:
+        """The band where there are no distributions, [2, T], and its name."""
+        levels = self.about.get("quantile_levels")
+        if self.distributions is not None:
+            return None, ""
+        if levels and "quantiles" in self.scores.columns and min(levels) < max(levels):
+            quantiles = self.scores.columns["quantiles"][rows].astype(np.float64)
+            ends = quantiles[:, [int(np.argmin(levels)), int(np.argmax(levels))]].T
+            return np.sort(ends, axis=0), f"{min(levels):.0%}–{max(levels):.0%} of the prediction"
+        value, std = self.scores.value[rows], self.scores.value_std[rows]
+        ends = np.clip(np.stack([value - std, value + std]), self.about["v_min"], self.about["v_max"])
+        return ends, "± one standard deviation"
+
+
+def _in_turn(lists: list[list[int]]) -> list[int]:
+    """The first of each list, then the second of each, and so on."""
+    return [item for turn in zip_longest(*lists) for item in turn if item is not None]
+
+
+def read_scored(
+    dataset: EpisodeDataset,
+    tag: str,
+    values: str | Path | None = None,
+    outcome_column: str | None = None,
+    assume_outcome: str | None = None,
+) -> Scored:
+    """The scores of a dataset under a tag, with labels and outcomes where there are any.
+
+    Raises:
+        DatasetError: no scores, or damaged ones; labels that do not belong to them; an outcome column that
+            was named and does not hold outcomes.
+    """
+    scores = read_scores(dataset, tag, values)
+    if not len(scores.rows):
+        raise DatasetError(f"{scores.folder} holds no scored episode: there is nothing to draw")
+    labels = read_labels(dataset, tag, values) if "labels" in scores.manifest else None
+    episodes = np.unique(dataset.episode_index[scores.rows])
+    view = dataset
+    if len(episodes) < len(dataset.episode_ids):
+        view, _ = select(dataset, episodes.tolist())
+    scored = Scored(dataset, view, scores, labels, None)
+    try:
+        found = resolve_outcomes(dataset, outcome_column, assume_outcome, values)
+        scored.success = found.success[dataset.episode_positions(episodes.tolist())]
+    except DatasetError as error:
+        if outcome_column or assume_outcome:
+            raise
+        scored.notes.append(f"outcomes are not known: {error}")
+    return scored
+
+
+def select_episodes(text: str, dataset: EpisodeDataset) -> list[int]:
+    """Episode indices of a selection such as "3, 5, 10:20" (the end is not included), each once, in order.
+
+    Raises:
+        DatasetError: a text that is no selection, or an episode that the dataset has not.
+    """
+    known, chosen = set(dataset.episode_ids.tolist()), []
+    for piece in map(str.strip, text.split(",")):
+        numbers = re.fullmatch(r"(\d+)|(\d+):(\d+)", piece)
+        if not numbers:
+            raise DatasetError(f'--episodes: {piece!r} is no selection; write for example "3, 5, 10:20"')
+        one, begin, end = numbers.groups()
+        wanted = [int(one)] if one else range(int(begin), int(end))
+        missing = next((episode for episode in wanted if episode not in known), None)
+        if missing is not None or not len(wanted):
+            which = f"there is no episode {missing}" if len(wanted) else f"{piece} holds no episode"
+            raise DatasetError(f"--episodes: {which}; {dataset.root} has {_listed(dataset.episode_ids)}")
+        chosen += wanted
+    return list(dict.fromkeys(chosen))
+
+
+def _listed(episodes: np.ndarray) -> str:
+    """ "episodes 0 to 349", or a few of them where there are holes."""
+    first, last = int(episodes[0]), int(episodes[-1])
+    if last - first + 1 == len(episodes):
+        return f"episodes {first} to {last}" if len(episodes) > 1 else f"episode {first}"
+    shown = ", ".join(map(str, episodes[:8].tolist()))
+    return f"episodes {shown}{' …' if len(episodes) > 8 else ''}"
+
+
+# --- frames ----------------------------------------------------------------------------------------------
+
+
+def choose_cameras(dataset: EpisodeDataset, names: str | None, scored: Scored) -> list[Camera]:
+    """The cameras named ("top, wrist"), else those that were scored, else all.
+
+    Raises:
+        DatasetError: a camera that the dataset has not; with a suggestion.
+    """
+    here = [camera.name for camera in dataset.cameras.values()]
+    wanted = [name.strip() for name in names.split(",")] if names else scored.about.get("cameras") or here
+    for name in wanted:
+        if name not in here and name not in dataset.cameras:
+            near = difflib.get_close_matches(name, here, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; cameras: {', '.join(here) or 'none'}"
+            raise DatasetError(f"{dataset.root}: no camera {name!r}{hint}")
+    return [find_camera(dataset, name) for name in wanted]
+
+
+def read_frames(
+    dataset: EpisodeDataset, camera: Camera, rows: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(row, uint8 [3, H, W]) of some rows, ascending, one at a time; long gaps are jumped over."""
+    positions = np.unique(np.searchsorted(dataset.starts, rows, side="right") - 1)
+    if camera.kind == "image":
+        keep = np.zeros(dataset.frames.num_rows, bool)
+        keep[rows] = True
+        for first, images in decode_images(dataset, camera, positions, keep):
+            yield from ((first + i, image) for i, image in enumerate(images))
+        return
+    files = plan_files(dataset, camera, positions)
+    files = [wanted.only(np.isin(wanted.rows, rows)) for wanted in files]
+    for wanted in files:
+        wanted.check_is_there(dataset)
+    for wanted in files:
+        with dataset.using(wanted.path):
+            for row, image in zip(wanted.rows.tolist(), decode_file(wanted), strict=True):
+                yield row, image.transpose(2, 0, 1)
+
+
+def film_strips(
+    dataset: EpisodeDataset,
+    camera: Camera,
+    episodes: Sequence[int],
+    count: int,
+    advance: Callable[[int], None] = lambda frames: None,
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Of each episode, `count` frames from the middle of their shares of the time.
+
+    Returns:
+        {episode: (thumbnails uint8 [n, 3, h, w], frame indices [n])}; only these frames are kept.
+    """
+    wanted: dict[int, np.ndarray] = {}
+    for position, length in zip(
+        dataset.episode_positions(list(episodes)).tolist(),
+        dataset.lengths[dataset.episode_positions(list(episodes))].tolist(),
+        strict=True,
+    ):
+        n = min(count, length)
+        frames = ((np.arange(n) + 0.5) * length / n).astype(np.int64)
+        wanted[int(dataset.episode_ids[position])] = dataset.starts[position] + frames
+    rows = np.unique(np.concatenate([*wanted.values(), np.zeros(0, np.int64)]))
+    images: dict[int, np.ndarray] = {}
+    for row, image in read_frames(dataset, camera, rows) if len(rows) else ():
+        images[row] = shrink(image)
+        advance(1)
+    return {
+        episode: (np.stack([images[row] for row in own.tolist()]), dataset.frame_index[own])
+        for episode, own in wanted.items()
+    }
+
+
+def shrink(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
+    """uint8 [3, H, W] with the larger side at most `side`."""
+    height, width = image.shape[1:]
+    factor = side / max(height, width)
+    if factor >= 1:
+        return np.ascontiguousarray(image)
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    small = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).resize(
+        size, Image.Resampling.LANCZOS
+    )
+    return np.asarray(small).transpose(2, 0, 1)
