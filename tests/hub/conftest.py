@@ -7,6 +7,7 @@ them, so that most tests run without a process of their own. The library code of
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import huggingface_hub.hf_api
@@ -16,6 +17,9 @@ import huggingface_hub.utils._http
 import pytest
 from hub_server import HubServer
 from huggingface_hub import HfApi, HfFileSystem, constants
+from tiny_datasets import make_dataset
+from tiny_models import write_recipe
+from typer.testing import CliRunner
 
 USER, TOKEN, READ_TOKEN = "ann", "hf_ann_writes_0123456789abcdef", "hf_ann_reads_0123456789abcdef"
 OTHER, OTHER_TOKEN = "bob", "hf_bob_writes_0123456789abcdef"
@@ -45,6 +49,46 @@ def api(hub: HubServer) -> HfApi:
 def hub_env(hub: HubServer) -> dict[str, str]:
     """The environment of a process that talks to `hub` as ann."""
     return hub.env(TOKEN)
+
+
+@dataclass
+class Life:
+    """What the commands made: a training run, the dataset with scores and labels `v1`, and its export."""
+
+    run: Path
+    dataset: Path
+    labelled: Path
+
+
+@pytest.fixture(scope="session")
+def life(tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """A tiny model trained, a dataset scored and labelled with it, and exported. Read only."""
+    from valuecurve.training import load_config, train
+
+    folder = tmp_path_factory.mktemp("life")
+    source = make_dataset(folder / "dataset")
+    train(load_config(write_recipe(folder / "recipe.yaml", source, folder / "run")))
+    valuecurve("score", folder / "run" / "model", source, "--tag", "v1")
+    valuecurve("label", source, "--tag", "v1", "--horizon", 4)
+    export = ("--format", "lerobot", "--output", folder / "labelled")
+    valuecurve("export", source, "--tag", "v1", *export)
+    return Life(folder / "run", source, folder / "labelled")
+
+
+def valuecurve(*command: object, status: int = 0) -> str:
+    """What a command prints, both streams; it must exit with `status`."""
+    from valuecurve.cli import app
+
+    done = CliRunner().invoke(app, [str(part) for part in command])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == status, done.output
+    return done.output
+
+
+@pytest.fixture(name="valuecurve")
+def valuecurve_fixture():
+    return valuecurve
 
 
 def lead_clients_to(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
