@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from valuecurve import __version__
+from valuecurve.commands.evaluate import evaluate
 from valuecurve.commands.export import export
 from valuecurve.commands.label import label
 from valuecurve.commands.plot import plot
@@ -37,7 +38,10 @@ def main(
 
 @app.command()
 def inspect(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a LeRobot dataset (v3.0 or v2.1).")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
     outcome_column: Annotated[
         str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
     ] = None,
@@ -134,6 +138,7 @@ def parameters(
 
 app.command()(score)
 app.command()(label)
+app.command()(evaluate)
 app.command()(export)
 app.command()(relabel_outcomes)
 app.command()(plot)

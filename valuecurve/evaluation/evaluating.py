@@ -137,7 +137,7 @@ def _evaluate(subject: Subject, store: FrameStore, forward: Forward, progress: b
         found.changes[probe.name] = _changes(found, probe.name)
     _add_skill(found)
     for name in found.changes:
-        found.findings[name] = finding(name, found.metrics, found.changes[name])
+        found.findings[name] = finding(name, found.metrics, found.changes[name], job.statistics is not None)
     found.labelling, found.labels_note = label_in_memory(found)
     return found
 
@@ -245,10 +245,9 @@ def fitted_baselines(subject: Subject) -> tuple[Iterator[tuple[str, np.ndarray]]
     """
     frames, training = subject.evaluated, subject.training
     if training is not None:
-        count = len(training.view.lengths)
-        return _baselines(
-            subject, [(training, np.arange(len(frames.rows)))]
-        ), f"the {count} training episodes"
+        whole = _only(training, np.ones(len(training.rows), bool))
+        words = f"the {len(training.view.lengths)} training episodes"
+        return _baselines(subject, [(whole, np.arange(len(frames.rows)))]), words
     episodes = len(frames.view.lengths)
     if episodes < 2:
         return iter(()), ""
@@ -272,19 +271,16 @@ def _only(frames: Frames, of: np.ndarray) -> _Fit:
     return _Fit(frames.targets[of], view.task_index[of], view.frame_index[of])
 
 
-def _baselines(
-    subject: Subject, folds: list[tuple[Frames | _Fit, np.ndarray]]
-) -> Iterator[tuple[str, np.ndarray]]:
+def _baselines(subject: Subject, folds: list[tuple[_Fit, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
     config, view = subject.job.checkpoint.model.config, subject.evaluated.view
     options = {"v_min": float(config.v_min), "v_max": float(config.v_max)}
     shape = (len(subject.evaluated.rows), config.num_bins)
-    fits = [_only(fit, slice(None)) if isinstance(fit, Frames) else fit for fit, _ in folds]  # type: ignore[arg-type]
-    constants = [constant_distribution(fit.targets, config.num_bins, **options) for fit in fits]
+    constants = [constant_distribution(fit.targets, config.num_bins, **options) for fit, _ in folds]
     forecast = np.empty(shape, np.float32)
     for constant, (_, rows) in zip(constants, folds, strict=True):
         forecast[rows] = constant
     yield "constant", forecast
-    for fit, constant, (_, rows) in zip(fits, constants, folds, strict=True):
+    for constant, (fit, rows) in zip(constants, folds, strict=True):
         clock = ElapsedTime.fit(fit.targets, fit.task_index, fit.frame_index, config.num_bins, **options)
         tasks, frame_index = view.task_index[rows], view.frame_index[rows]
         known = np.isin(tasks, list(clock.tables))

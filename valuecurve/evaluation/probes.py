@@ -98,17 +98,20 @@ def changes_of_reversal(
     return changes(values, probed) | {"same_picture_change": float(np.mean(np.abs(probed - expected)))}
 
 
-def finding(name: str, metrics: dict[str, dict[str, float]], moved: dict[str, float]) -> str:
+def finding(
+    name: str, metrics: dict[str, dict[str, float]], moved: dict[str, float], has_state: bool = True
+) -> str:
     """What a probe shows, in a sentence or two.
 
     Args:
         name: key of `NAMES`.
         metrics: by forecast, with "skill" (see `skill_of`).
         moved: `changes` (`changes_of_reversal`) of this probe.
+        has_state: whether the prompts hold the state.
     """
     before, after = metrics["model"], metrics[name]
     if name == "reversed_frames":
-        return _reversed_finding(before, after, moved)
+        return _reversed_finding(before, after, moved, has_state)
     what = "pictures of other episodes" if name == "shuffled_images" else "the text of another task"
     seen = "the pictures of this very episode" if name == "shuffled_images" else "the instruction"
     if moved["mean_change"] < NO_MOVE:
@@ -131,22 +134,26 @@ def finding(name: str, metrics: dict[str, dict[str, float]], moved: dict[str, fl
     return f"{numbers}: {kept:.0%} of the skill is left, so {end}."
 
 
-def _reversed_finding(before: dict[str, float], after: dict[str, float], moved: dict[str, float]) -> str:
+def _reversed_finding(
+    before: dict[str, float], after: dict[str, float], moved: dict[str, float], has_state: bool
+) -> str:
     picture, state = moved["same_picture_change"], moved["mean_change"]
     order = (
         f"Order correlation in successes is {_signed(before.get('voc_success'))} forwards and "
-        f"{_signed(after.get('voc_success'))} with the pictures in reverse. A frame's value moves by "
-        f"{state:.3f} on average when its picture is replaced, and by {picture:.3f} when the picture stays "
-        "and the rest is replaced"
+        f"{_signed(after.get('voc_success'))} with the pictures in reverse, and the values move by "
+        f"{state:.3f} on average"
     )
     if max(picture, state) < NO_MOVE:
-        return f"{order}: the values hardly move at all."
+        return f"{order}: they hardly move at all."
+    if not has_state:
+        return f"{order}. The prompt holds no state, so the pictures are all that tells frames apart."
+    order += f"; with the picture kept and the state of frame T - t instead they move by {picture:.3f}"
     share = picture / (picture + state)
     if share < LITTLE:
-        return f"{order}: the value follows what the picture shows, backwards as well, and no clock."
+        return f"{order}: the value follows what the picture shows, backwards as well."
     if share > MOST:
-        return f"{order}: the value follows something else than the picture, such as the state in the prompt."
-    return f"{order}: the value follows both the picture and the rest of the prompt."
+        return f"{order}: the value follows the state in the prompt, and hardly the picture."
+    return f"{order}: the value follows both the picture and the state."
 
 
 def _signed(number: float | None) -> str:

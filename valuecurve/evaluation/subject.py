@@ -57,11 +57,13 @@ class EvaluationSettings:
 
     def labels(self, pairs: bool = False) -> LabelSettings:
         """The default settings of `valuecurve label`, with these outcomes and this cost of a failure."""
-        outcomes = {"outcome_column": self.outcome_column, "assume_outcome": self.assume_outcome}
-        if pairs:
-            return LabelSettings(mode="progress", **outcomes)
         return LabelSettings(
-            fail=self.fail, fail_penalty=self.fail_penalty, reward_column=self.reward_column, **outcomes
+            mode="progress" if pairs else "n_step",
+            fail=self.fail,
+            fail_penalty=self.fail_penalty,
+            outcome_column=self.outcome_column,
+            assume_outcome=self.assume_outcome,
+            reward_column=None if pairs else self.reward_column,
         )
 
     def scoring(self, episodes: list[int] | None = None) -> Settings:

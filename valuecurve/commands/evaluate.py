@@ -1,0 +1,162 @@
+"""`valuecurve evaluate`: a checkpoint on held-out episodes."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
+    dataset: Annotated[str, typer.Argument(help="LeRobot dataset: a folder, or one of the Hub.")],
+    split: Annotated[
+        str, typer.Option(help="test, validation or train, as the checkpoint was trained; or all.")
+    ] = "test",
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the report; default: report/ beside the checkpoint.")
+    ] = None,
+    episodes: Annotated[str | None, typer.Option(help='Only these of the split, as "0:100, 150".')] = None,
+    no_probes: Annotated[
+        bool, typer.Option("--no-probes", help="Leave the shortcut probes out: one pass instead of four.")
+    ] = False,
+    fail: Annotated[
+        str | None, typer.Option(help="floor or penalty: what a failure costs; default: as in training.")
+    ] = None,
+    fail_penalty: Annotated[
+        float | None, typer.Option(help="Steps, for --fail penalty; default: as in training.")
+    ] = None,
+    outcome_column: Annotated[
+        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
+    ] = None,
+    assume_outcome: Annotated[
+        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
+    ] = None,
+    reward_column: Annotated[
+        str | None, typer.Option(help="Column of dense rewards, in steps; default: -1 a step.")
+    ] = None,
+    values: Annotated[
+        Path | None, typer.Option(help="Folder of sidecars (outcomes) instead of DATASET/values.")
+    ] = None,
+    cameras: Annotated[
+        str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
+    ] = None,
+    no_state: Annotated[bool, typer.Option("--no-state", help="Leave the state out of the prompts.")] = False,
+    statistics: Annotated[
+        str | None, typer.Option(help="Dataset key of the state statistics to use; default: this dataset's.")
+    ] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Steps of one value unit, in tasks that the checkpoint does not know."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Frames in one forward pass.")] = 32,
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Resamples behind the confidence intervals.")] = 1000,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Folder of frame stores; default: as in training.")
+    ] = None,
+    dataset_id: Annotated[
+        str | None, typer.Option(help="Name of the dataset on the Hub (owner/name), for the model card.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON for programs.")] = False,
+) -> None:
+    """Measure a checkpoint on held-out episodes: metrics with intervals, baselines, probes, figures."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.evaluation.evaluating import evaluate as run
+    from valuecurve.evaluation.report import check_report_folder, to_json, write_report
+    from valuecurve.evaluation.subject import EvaluationSettings, checkpoint_folder, read_split
+    from valuecurve.scoring.checkpoint import load_checkpoint
+    from valuecurve.training import ConfigError
+
+    disable_progress_bar()
+    settings = EvaluationSettings(
+        split=split,
+        episodes=episodes,
+        probes=not no_probes,
+        fail=fail,
+        fail_penalty=fail_penalty,
+        outcome_column=outcome_column,
+        assume_outcome=assume_outcome,
+        reward_column=reward_column,
+        values=values,
+        cameras=tuple(name.strip() for name in cameras.split(",")) if cameras else (),
+        state=not no_state,
+        statistics=statistics,
+        scale=scale,
+        dtype=dtype,
+        batch_size=batch_size,
+        resamples=resamples,
+    )
+    try:
+        settings.check()
+        check_hub_id(dataset_id)
+        opened = open_dataset(dataset)
+        loaded = load_checkpoint(checkpoint, revision)
+        folder = checkpoint_folder(checkpoint, loaded.revision)
+        place = output or default_output(checkpoint)
+        check_report_folder(place)
+        found = run(
+            loaded,
+            opened,
+            settings,
+            read_split(folder, opened),
+            cache_dir=cache_dir,
+            progress=True,
+            threads=threads,
+        )
+        report, written = write_report(found, place, dataset_id)
+    except (ConfigError, DatasetError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was written", err=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        typer.echo(to_json(report | {"written": written}))
+    else:
+        _print(report, written)
+
+
+def default_output(checkpoint: str) -> Path:
+    """report/ beside a checkpoint's folder; of a model of the Hub, here."""
+    folder = Path(checkpoint)
+    return Path(os.path.normpath(folder / ".." / "report")) if folder.is_dir() else Path("report")
+
+
+def check_hub_id(name: str | None) -> None:
+    from valuecurve.evaluation.eval_results import is_hub_id
+    from valuecurve.training import ConfigError
+
+    if name is not None and not is_hub_id(name):
+        raise ConfigError(f"--dataset-id must be the name of a dataset on the Hub, owner/name, got {name!r}")
+
+
+def _print(report: dict, written: list[Path]) -> None:
+    from rich.console import Console
+
+    from valuecurve.evaluation.probes import NAMES
+    from valuecurve.evaluation.report import report_table
+    from valuecurve.evaluation.report_text import trained_on
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    evaluated = report["evaluated"]
+    console.print(
+        f"{evaluated['episodes']:,} episodes ({evaluated['successes']:,} successes), {evaluated['frames']:,} "
+        f"frames of {report['dataset']['key']}, split {evaluated['split']}",
+        soft_wrap=True,
+    )
+    for text in [*evaluated["warnings"], *(trained_on(evaluated) or ())]:
+        console.print(f"warning: {text}", style="yellow", soft_wrap=True)
+    console.print()
+    console.print(report_table(report))
+    for name, probe in report["probes"].items():
+        console.print(f"\n{NAMES[name]}: {probe['finding']}")
+    console.print()
+    for path in written:
+        console.print(str(path), soft_wrap=True)

@@ -1,0 +1,372 @@
+"""report.md from report.json: what was evaluated, how well, against what, and what to make of it.
+
+Made of the JSON's plain data alone. Task texts, which may hold anything, are escaped.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from .markdown import arrow, cell, counted, escaped, figure, is_known, number, percent, shortened, table
+from .probes import NAMES as PROBES
+
+# Metric key, words, +1 if higher is better, decimals.
+HEADLINE = (
+    ("nll", "NLL (nats), the loss", -1, 2),
+    ("crps", "CRPS (value units)", -1, 3),
+    ("skill", "CRPS skill over the constant forecast", +1, 2),
+    ("mae", "MAE (value units)", -1, 3),
+    ("rmse", "RMSE (value units)", -1, 3),
+    ("explained_variance", "Explained variance", +1, 2),
+    ("top1", "Top-1 accuracy", +1, 3),
+    ("top5", "Top-5 accuracy", +1, 3),
+    ("ece", "Calibration error (ECE)", -1, 3),
+    ("voc_success", "Order correlation (VOC), successes", +1, 2),
+    ("voc_failure", "Order correlation (VOC), failures", 0, 2),
+    ("kendall_tau_success", "Kendall's τ, successes", +1, 2),
+    ("auroc_last_frame", "AUROC of the last frame", +1, 2),
+    ("auroc_halfway", "AUROC halfway", +1, 2),
+)
+PROBED = ("nll", "crps", "skill", "mae", "explained_variance", "voc_success", "auroc_last_frame")
+GROUPED = ("nll", "crps", "skill", "mae", "rmse", "explained_variance", "top1", "top5", "ece")
+COMPARED = {  # in groups, the baselines' metrics beside the model's
+    "nll": ("constant", "elapsed_time"),
+    "mae": ("constant", "elapsed_time"),
+    "explained_variance": ("elapsed_time",),
+}
+FORECASTS = {"model": "Model", "constant": "Constant", "elapsed_time": "Elapsed time"}
+SMALL = 420  # pixels, of square figures
+COVERAGE = (50, 80, 90, 95)
+LIMITS = (
+    "The value is the time to success under the behaviour of the episodes that the model was trained on, not "
+    "under the best possible one.",
+    "Intervals come from resampling these episodes: they tell how far the numbers would move with other "
+    "episodes of the same kind. They know nothing of other training seeds, robots, scenes or tasks.",
+    "An interval at the limit of a metric, such as an AUROC of 1.00 [1.00, 1.00], is too narrow: no resample "
+    "shows an error that none of these episodes has.",
+    "A probe that the model passes rules out one shortcut, not all.",
+    "Thresholds (F1, alarms, positive labels) are chosen on the very episodes that they are measured on.",
+    "What each metric is, and what it is where it is undefined (–), stands in docs/metrics.md of valuecurve.",
+)
+
+
+def markdown(report: dict, figures: Mapping[str, Mapping[str, str]] | None = None) -> str:
+    """The report as Markdown.
+
+    Args:
+        report: as `report_of` makes it, or as read from report.json.
+        figures: {name: {"png": path relative to the report, "caption"}}; those that are there are shown.
+    """
+    figures = figures or {}
+    sections = (
+        _head(report),
+        _subject(report),
+        _results(report),
+        figure(figures, "curves"),
+        _probes(report),
+        _tasks(report),
+        figure(figures, "small_multiples"),
+        _outcomes(report),
+        _calibration(report, figures),
+        _separation(report, figures),
+        _labels(report),
+        *(
+            figure(figures, f"{kind}_{word}")
+            for word in ("success", "failure")
+            for kind in ("curve", "heat_map")
+        ),
+        _limits(),
+        _again(report),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+# -- what and how well -------------------------------------------------------------------------------------
+
+
+def _head(report: dict) -> str:
+    model, evaluated, dataset = report["model"], report["evaluated"], report["dataset"]
+    episodes = counted(evaluated["episodes"], "episode")
+    unseen = ", on which the model was not trained" if evaluated["trained_episodes"] == 0 else ""
+    which = {"all": f"all {episodes}"}.get(
+        evaluated["split"], f"the {episodes} of the {evaluated['split']} split"
+    )
+    lines = [
+        f"# Evaluation of {escaped(model['name'])}",
+        f"On {which} of {escaped(dataset['key'])} ({evaluated['frames']:,} frames){unseen}. "
+        + " ".join(_verdict(report)),
+    ]
+    if warning := trained_on(evaluated):
+        lines.append(f"> **{warning[0]}** {warning[1]}")
+    lines += [f"> **Note.** {escaped(text)}" for text in evaluated["warnings"]]
+    return "\n\n".join(lines)
+
+
+def trained_on(evaluated: dict) -> tuple[str, str] | None:
+    trained, episodes = evaluated["trained_episodes"], evaluated["episodes"]
+    if trained is None:
+        return (
+            "It is not known whether the model was trained on these episodes.",
+            f"{evaluated['split_source'].capitalize()}. If it was, this says little about new episodes.",
+        )
+    if trained:
+        return (
+            f"The model was trained on {trained:,} of these {counted(episodes, 'episode')}.",
+            "The numbers say how well it remembers them, and little about new episodes.",
+        )
+    return None
+
+
+def _verdict(report: dict) -> list[str]:
+    """Whether the model beats the baselines, in sentences."""
+    sentences = []
+    for name, words in (("elapsed_time", "elapsed time alone"), ("constant", "a constant distribution")):
+        difference = report["differences"].get(name, {}).get("nll")
+        if not difference or not is_known(difference["difference"]):
+            continue
+        gap, low, high = difference["difference"], difference["low"], difference["high"]
+        known = is_known(low) and is_known(high)
+        interval = f" (difference {number(low, 2)} to {number(high, 2)})" if known else ""
+        if known and (low > 0 or high < 0):
+            result = f"forecasts {'better' if gap < 0 else 'worse'} than {words}"
+        else:
+            result = f"does not clearly differ from {words}"
+        sentences.append(f"The model {result}: its NLL is {_more(gap)}{interval}.")
+    return sentences
+
+
+def _more(gap: float) -> str:
+    return f"{number(abs(gap), 2)} nats {'lower' if gap < 0 else 'higher'}"
+
+
+def _subject(report: dict) -> str:
+    model, dataset, evaluated, targets = (report[key] for key in ("model", "dataset", "evaluated", "targets"))
+    revision = f", revision `{model['revision'][:12]}`" if model["revision"] else ""
+    cost = (
+        "every frame of a failure has the lowest value"
+        if targets["fail"] == "floor"
+        else f"the end of a failure costs {targets['fail_penalty']:g} steps"
+    )
+    rewards = f", rewards from {targets['reward_column']}" if targets["reward_column"] else ""
+    trained = evaluated["trained_episodes"]
+    rows = [
+        ("Model", f"{escaped(model['name'])}{revision}, {shortened(model['parameters'])} parameters"),
+        ("Weights", f"sha256 `{model['weights'][:16]}…`"),
+        ("It sees", _inputs(model)),
+        ("It predicts", f"a distribution over {model['num_bins']} bins, {number(model['v_min'], 0)} to "
+                        f"{number(model['v_max'], 0)} value units"),
+        ("Dataset", f"{escaped(dataset['key'])}, {dataset['fps']:g} Hz, fingerprint "
+                    f"`{dataset['fingerprint']}`"),
+        ("Evaluated", f"split {evaluated['split']}: {counted(evaluated['episodes'], 'episode')} of "
+                      f"{dataset['episodes']:,}, {evaluated['frames']:,} frames"),
+        ("Trained on", "not known" if trained is None else f"{trained:,} of the evaluated episodes"),
+        ("Known from", evaluated["split_source"]),
+        ("Outcomes", f"{counted(evaluated['successes'], 'success', 'successes')}, "
+                     f"{counted(evaluated['failures'], 'failure')}, from {escaped(evaluated['outcomes'])}"),
+        ("Targets", f"normalised, negative time to success{rewards}; {cost}"),
+        ("Intervals", f"{report['confidence']['level']:.0%}, {report['confidence']['method']}, "
+                      f"{report['confidence']['resamples']:,} resamples"),
+    ]  # fmt: skip
+    return "## What was evaluated\n\n" + table(["", ""], rows, numbers=False)
+
+
+def _inputs(model: dict) -> str:
+    frames = "pairs of frames (the first of the episode and the present one)"
+    seen = "single frames" if model["frames_per_sample"] == 1 else frames
+    state = "task text and state" if model["state"] else "task text, no state"
+    return f"{seen} from {', '.join(escaped(name) for name in model['cameras'])}; {state}"
+
+
+def _results(report: dict) -> str:
+    shown = [name for name in FORECASTS if name in report["metrics"]]
+    rows = []
+    for key, words, direction, decimals in HEADLINE:
+        others = [cell(report["metrics"][name].get(key), decimals) for name in shown[1:]]
+        cells = [_with_interval(report, key, decimals), *others]
+        rows.append((f"{words} {arrow(direction)}".rstrip(), *cells))
+    text = (
+        "## Results\n\n"
+        "↓ lower is better, ↑ higher is better; in brackets the 95% interval of the model's number. "
+        "A value unit is the whole time that the task's longest training episode took (table of tasks below)."
+    )
+    if report["baselines_from"]:
+        text += (
+            f" Both baselines see neither pictures nor state, and are fitted on {report['baselines_from']}: "
+            "*Constant* gives every frame the same distribution, *Elapsed time* knows the task and how many "
+            "frames have passed."
+        )
+    else:
+        text += " One episode alone leaves nothing to fit baselines on."
+    headings = ["", *(FORECASTS[name] for name in shown)]
+    return f"{text}\n\n{table(headings, rows)}"
+
+
+def _probes(report: dict) -> str:
+    if not report["probes"]:
+        return ""
+    names = [name for name in PROBES if name in report["metrics"]]
+    rows = []
+    for key, words, direction, decimals in HEADLINE:
+        if key in PROBED:
+            cells = [cell(report["metrics"][name].get(key), decimals) for name in ("model", *names)]
+            rows.append((f"{words} {arrow(direction)}", *cells))
+    findings = "\n".join(
+        f"- **{PROBES[name]}.** {escaped(of['finding'])}" for name, of in report["probes"].items()
+    )
+    drawn = table(["", "Model", *(PROBES[name] for name in names)], rows)
+    text = (
+        "The same frames once more, each time with one thing replaced; targets stay. *Images shuffled* shows "
+        "the pictures of another episode of the same task, at the same share of its length; *Instruction "
+        "swapped* gives the text of another task; *Frames reversed* plays the pictures backwards. Skill is "
+        "1 − CRPS / CRPS of the constant forecast."
+    )
+    return f"## What the model looks at\n\n{text}\n\n{findings}\n\n{drawn}"
+
+
+# -- by group ----------------------------------------------------------------------------------------------
+
+
+def _tasks(report: dict) -> str:
+    scales, fps = report["targets"]["scales"], report["targets"]["fps"]
+    about = []
+    for task, group in report["tasks"].items():
+        scale = f"{scales[task] / fps:.1f} s" if task in scales else "–"
+        about.append((escaped(task), f"{group['episodes']:,}", f"{group['frames']:,}", scale))
+    drawn = table(["Task", "Episodes", "Frames", "1 value unit"], about)
+    numbers = _grouped(report["tasks"], [*GROUPED, "voc_success", "auroc_last_frame"])
+    return f"## Per task\n\n{drawn}\n\n{numbers}"
+
+
+def _outcomes(report: dict) -> str:
+    counts = ", ".join(
+        f"{name}: {counted(group['episodes'], 'episode')}, {group['frames']:,} frames"
+        for name, group in report["outcomes"].items()
+    )
+    note = ""
+    if report["targets"]["fail"] == "floor" and "failure" in report["outcomes"]:
+        note = (
+            " The targets of failures are all alike, so nothing of them can be explained and order means "
+            "nothing: MAE tells how far the model is from giving up."
+        )
+    note += _only_separates(report)
+    keys = [*GROUPED, "voc", "kendall_tau"]
+    return f"## Per outcome\n\n{counts}.{note}\n\n{_grouped(report['outcomes'], keys)}"
+
+
+def _only_separates(report: dict) -> str:
+    """Where the explained variance comes from telling outcomes apart, that is said."""
+    overall = report["metrics"]["model"].get("explained_variance")
+    within = report["outcomes"].get("success", {}).get("metrics", {}).get("model", {})
+    inside = within.get("explained_variance")
+    if "failure" not in report["outcomes"] or not is_known(overall) or not is_known(inside):
+        return ""
+    if inside <= 0 < overall:
+        return (
+            f" Among successes alone the explained variance is {number(inside, 2)}, overall it is "
+            f"{number(overall, 2)}: what is explained is mostly the difference between both outcomes."
+        )
+    return ""
+
+
+def _grouped(groups: dict, keys: Sequence[str]) -> str:
+    """The model's metrics of each group and some of the baselines', a line a metric."""
+    known = {key: (words, direction, decimals) for key, words, direction, decimals in HEADLINE}
+    known |= {"voc": ("Order correlation (VOC)", 0, 2), "kendall_tau": ("Kendall's τ", 0, 2)}
+    rows = []
+    for key in keys:
+        words, direction, decimals = known[key]
+        cells = [_with_interval(group, key, decimals) for group in groups.values()]
+        rows.append((f"{words} {arrow(direction)}".rstrip(), *cells))
+        for name in COMPARED.get(key, ()):
+            if all(name in group["metrics"] for group in groups.values()):
+                cells = [cell(group["metrics"][name][key], decimals) for group in groups.values()]
+                rows.append((f"  {FORECASTS[name].lower()}", *cells))
+    return table(["Model", *(escaped(name) for name in groups)], rows)
+
+
+# -- calibration, success and failure, labels --------------------------------------------------------------
+
+
+def _calibration(report: dict, figures: Mapping) -> str:
+    metrics, intervals = report["metrics"]["model"], report["intervals"]["model"]
+    rows = []
+    for level in COVERAGE:
+        key = f"coverage_{level}"
+        low, high = intervals.get(key, (None, None))
+        interval = f"[{low:.0%}, {high:.0%}]" if is_known(low) else "–"
+        share = metrics.get(key)
+        rows.append((f"{level}%", f"{share:.1%}" if is_known(share) else "–", interval))
+    drawn = table(["Central interval", "holds the target", "95% interval"], rows)
+    text = (
+        "A calibrated forecast's 80% interval holds the target of 80% of the frames. The calibration error "
+        f"(ECE), the mean gap over all levels, is {cell(metrics.get('ece'), 3)}."
+    )
+    shown = (figure(figures, "reliability", SMALL), figure(figures, "predicted_against_target", SMALL))
+    return "\n\n".join(part for part in ("## Calibration", text, drawn, *shown) if part)
+
+
+def _separation(report: dict, figures: Mapping) -> str:
+    evaluated, metrics = report["evaluated"], report["metrics"]["model"]
+    if not evaluated["successes"] or not evaluated["failures"]:
+        text = (
+            "All evaluated episodes have the same outcome, so telling success from failure is undefined here."
+        )
+        return f"## Success and failure\n\n{text}"
+    fps = report["dataset"]["fps"]
+    lead = metrics.get("lead_time")
+    seconds = f"{lead:.1f} frames ({lead / fps:.1f} s)" if is_known(lead) else "–"
+    share = evaluated["successes"] / evaluated["episodes"]
+    rows = [
+        ("AUROC of the last frame", _with_interval(report, "auroc_last_frame", 2)),
+        ("AUROC halfway through the episode", _with_interval(report, "auroc_halfway", 2)),
+        ("Best F1 of the last frame (all called successes: "
+         f"{2 * share / (1 + share):.2f})", _with_interval(report, "best_f1", 2)),
+        ("  at the value", cell(metrics.get("best_f1_threshold"), 3)),
+        ("Failure alarm: value below", cell(metrics.get("alarm_threshold"), 3)),
+        ("  successes in which it fires", percent(metrics.get("false_alarm_rate"))),
+        ("  failures in which it fires", percent(metrics.get("detection_rate"))),
+        ("  before the end of a failure, on average", seconds),
+    ]  # fmt: skip
+    drawn = table(["", "Model"], rows)
+    parts = ("## Success and failure", drawn, figure(figures, "auroc_over_elapsed", SMALL))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _labels(report: dict) -> str:
+    labels = report["labels"]
+    if "note" in labels:
+        return f"## Labels\n\nNone could be made by default settings: {escaped(labels['note'])}."
+    settings = labels["settings"]
+    rows = []
+    for row in [*labels["tasks"], {"task": "all", **labels["all"]}]:
+        threshold = f"{row['threshold']:+.3f}".replace("-", "−") if "threshold" in row else ""
+        shares = [row[key] for key in ("positive", "positive_in_successes", "positive_in_failures")]
+        rows.append((escaped(row["task"]), threshold, *(percent(share) for share in shares)))
+    horizon = f" over {settings['horizon']} frames" if settings["horizon"] else ""
+    text = (
+        "The advantages and positive frames in the curves are those that `valuecurve label` makes by "
+        f"default: {settings['mode'].replace('_', '-')} advantages{horizon}, the highest "
+        f"{settings['positive_fraction']:.0%} of each task positive. Here the thresholds come from the "
+        "evaluated episodes alone, so labels of the whole dataset differ a little."
+    )
+    headings = ["Task", "Threshold", "Positive", "in successes", "in failures"]
+    return f"## Labels and curves\n\n{text}\n\n{table(headings, rows)}"
+
+
+def _limits() -> str:
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in LIMITS)
+
+
+def _again(report: dict) -> str:
+    versions = ", ".join(f"{name} {release}" for name, release in report["versions"].items())
+    split = report["evaluated"]["split"]
+    command = f"valuecurve evaluate {report['model']['name']} {report['dataset']['key']} --split {split}"
+    made = f"Made with {versions}. All numbers: [report.json](report.json)."
+    return f"## Again\n\n```bash\n{command}\n```\n\n{made}"
+
+
+def _with_interval(group: dict, key: str, decimals: int) -> str:
+    """The model's number and its interval, of the whole report or of a group of it."""
+    value = group["metrics"]["model"].get(key)
+    low, high = group["intervals"]["model"].get(key) or (None, None)
+    if is_known(value) and is_known(low) and is_known(high):
+        return f"{number(value, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
+    return cell(value, decimals)
