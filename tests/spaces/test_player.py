@@ -1,4 +1,4 @@
-"""The player alone, in a Gradio page and a real Chromium; the pictures of its videos are their frame numbers."""
+"""The player alone, in a Gradio page and a real Chromium; the pictures of its videos are frame numbers."""
 
 import numpy as np
 import pytest

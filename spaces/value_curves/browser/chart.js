@@ -4,14 +4,16 @@
 // an element above the canvas, so that playing moves one element and redraws nothing but the small distribution.
 
 const SMALL = "11px";
+const ROWS = 70; // of the heat map
+const BARS = 40; // of the histogram: single bins of 201 would be a comb
 
 /** Where everything is, for a chart `width` pixels wide: boxes {x, y, w, h}. */
 function layout(width, hasSeconds) {
   const narrow = width < 560;
-  const left = narrow ? 38 : 46;
+  const left = narrow ? 42 : 48;
   const beside = narrow ? 44 : 92;
-  const gap = narrow ? 8 : 14;
-  const right = hasSeconds ? (narrow ? 32 : 40) : 2;
+  const gap = narrow ? 10 : 16;
+  const right = hasSeconds ? (narrow ? 38 : 46) : 2;
   const plotWidth = Math.max(width - left - gap - beside - right, 60);
   const curve = { x: left, y: 28, w: plotWidth, h: narrow ? 190 : 264 };
   const bar = { x: left, y: curve.y + curve.h + 7, w: plotWidth, h: 6 };
@@ -85,30 +87,36 @@ function band(context, box, lower, upper, low, high, color, opacity) {
   context.globalAlpha = 1;
 }
 
-/** A picture of the distributions, one column a frame (or a pixel), the highest value on top. */
+/**
+ * A picture of the distributions, one column a frame (or a pixel), the highest value on top. Most is twice the typical
+ * peak: a few frames of which the model is very sure do not make all others pale.
+ */
 function heatMap(heat, columns, ramp) {
   const frames = heat.peaks.length;
   const width = Math.min(frames, columns);
-  const density = new Float64Array(width * heat.bins);
+  const size = Math.ceil(heat.bins / ROWS);
+  const rows = Math.ceil(heat.bins / size);
+  const density = new Float64Array(width * rows);
+  const peaks = new Float64Array(width);
   for (let column = 0; column < width; column++) {
     const from = Math.floor((column * frames) / width);
     const to = Math.max(Math.floor(((column + 1) * frames) / width), from + 1);
     for (let t = from; t < to; t++) {
       const share = heat.peaks[t] / 255 / (to - from);
       for (let bin = 0; bin < heat.bins; bin++) {
-        density[(heat.bins - 1 - bin) * width + column] += heat.bytes[t * heat.bins + bin] * share;
+        density[(rows - 1 - Math.floor(bin / size)) * width + column] += heat.bytes[t * heat.bins + bin] * share;
       }
     }
+    for (let row = 0; row < rows; row++) peaks[column] = Math.max(peaks[column], density[row * width + column]);
   }
-  let most = 0;
-  for (const d of density) if (d > most) most = d;
+  const most = 2 * peaks.slice().sort()[Math.floor(width / 2)] || 1;
   const colors = ramp.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [width, heat.bins];
+  [canvas.width, canvas.height] = [width, rows];
   const context = canvas.getContext("2d");
-  const image = context.createImageData(width, heat.bins);
+  const image = context.createImageData(width, rows);
   for (let i = 0; i < density.length; i++) {
-    const place = Math.sqrt(density[i] / (most || 1)) * (colors.length - 1); // the root shows faint tails as well
+    const place = Math.sqrt(Math.min(density[i] / most, 1)) * (colors.length - 1); // the root shows faint tails as well
     const k = Math.min(Math.floor(place), colors.length - 2);
     for (let c = 0; c < 3; c++) image.data[4 * i + c] = colors[k][c] + (place - k) * (colors[k + 1][c] - colors[k][c]);
     image.data[4 * i + 3] = 255;
@@ -272,8 +280,8 @@ function drawChart(canvas, view, places) {
   });
   if (view.target) line(context, curve, view.target, low, high, heat ? colors.ink : colors.muted, { width: 1.5, dash: [5, 4] });
   [...models].reverse().forEach((model) => {
-    if (heat) line(context, curve, model.value, low, high, heat === model ? colors.ink : colors.paper, { width: 3.5 });
-    line(context, curve, model.value, low, high, heat === model ? colors.paper : model.color(), { width: heat ? 1.75 : 2.25 });
+    if (heat) line(context, curve, model.value, low, high, colors.paper, { width: 4 });
+    line(context, curve, model.value, low, high, model.color(), { width: 2.25 });
   });
   context.restore();
   drawAlarms(context, view, curve);
@@ -281,29 +289,37 @@ function drawChart(canvas, view, places) {
   drawTimeAxis(context, view, places);
 }
 
-/** The distributions at frame t, lying on their side at the right of the curve, on its axis. */
+/** Probabilities as at most `bars` bars of whole bins: [[lowest bin, highest bin, sum], …]. */
+function bars(row, most) {
+  const size = Math.ceil(row.length / most);
+  const result = [];
+  for (let bin = 0; bin < row.length; bin += size) {
+    const part = row.subarray(bin, bin + size);
+    result.push([bin, bin + part.length - 1, part.reduce((sum, p) => sum + p, 0)]);
+  }
+  return result;
+}
+
+/** The distributions at frame t as histograms on their side, at the right of the curve, on its axis. */
 function drawBelief(canvas, view, places, t) {
   const box = places.belief;
   const context = prepare(canvas, box.w, box.h + 8);
-  const rows = view.models.map((model) => model.distributions.at(t));
-  const most = Math.max(...rows.flatMap((row) => [Math.max(...row)]), 1e-9);
-  rows.forEach((row, i) => {
+  const inside = { y: 4, h: box.h };
+  const all = view.models.map((model) => bars(model.distributions.at(t), BARS));
+  const most = Math.max(...all.flat().map(([, , sum]) => sum), 1e-9);
+  all.forEach((histogram, i) => {
     const model = view.models[i];
-    const inside = { y: 4, h: box.h };
-    const valueOf = (bin) => model.v_min + (bin / (row.length - 1)) * (model.v_max - model.v_min);
-    const y = (bin) => yOf(inside, valueOf(bin), view.low, view.high);
-    context.beginPath();
-    context.moveTo(0, y(0));
-    row.forEach((p, bin) => context.lineTo((p / most) * (box.w - 2), y(bin)));
-    context.lineTo(0, y(row.length - 1));
-    context.globalAlpha = i ? 0.25 : 0.35;
+    const step = (model.v_max - model.v_min) / Math.max(model.bins - 1, 1);
+    const yAt = (bin) => Math.min(Math.max(yOf(inside, model.v_min + bin * step, view.low, view.high), 4), 4 + box.h);
     context.fillStyle = model.color();
-    context.fill();
+    context.globalAlpha = view.models.length > 1 ? 0.55 : 0.75;
+    for (const [from, to, sum] of histogram) {
+      const top = yAt(to + 0.5);
+      const height = Math.max(yAt(from - 0.5) - top, 1.5);
+      context.fillRect(0, top + 0.5, Math.max((sum / most) * (box.w - 2), sum > 1e-3 ? 1 : 0), Math.max(height - 1, 1));
+    }
     context.globalAlpha = 1;
-    context.strokeStyle = model.color();
-    context.lineWidth = 1.5;
-    context.stroke();
     const value = yOf(inside, model.value[t], view.low, view.high);
-    rule(context, 0, value, box.w, value, model.color(), [3, 3], 1);
+    rule(context, 0, value, box.w, value, view.models.length > 1 ? model.color() : view.colors.ink, [3, 3], 1);
   });
 }

@@ -152,7 +152,7 @@ function stat(label) {
 function legendItem(kind, words, color = null) {
   const swatch = make(`i.vc-swatch.vc-swatch-${kind}`);
   if (color) swatch.style.setProperty("--vc-swatch", `var(${color})`);
-  return make("li", {}, swatch, words);
+  return make(`li.vc-legend-${kind}`, {}, swatch, words);
 }
 
 /** The marks of this chart, each in the words of somebody who has never seen one. */
@@ -164,6 +164,7 @@ function legend(payload) {
     {},
     ...names.map((name, i) => legendItem("line", two ? name : "value: the best guess", i ? "--vc-second" : "--vc-accent")),
     legendItem("band", "where the model is 80% sure it lies", two ? "--vc-muted" : "--vc-accent"),
+    legendItem("heat", "how likely the model finds each value"),
     payload.target ? legendItem("dashed", "target: what really happened", "--vc-muted") : null,
     legendItem("block", "positive: moments better than the others", "--vc-positive"),
     payload.alarm == null ? null : legendItem("alarm", `failure alarm: value below ${signed(payload.alarm)}`, "--vc-alarm"),

@@ -259,6 +259,7 @@ function createEpisode(root, payload) {
   function redraw() {
     view.colors = colorsOf(root);
     label(view);
+    root.classList.toggle("vc-shows-heat", view.heatOf >= 0);
     root.dataset.positive = view.positive.map((run) => run.join("-")).join(" ");
     const share = Math.round((100 * view.positiveFrames) / view.frames);
     summary.textContent = `${share}% of the moments positive, in ${count(view.positive.length, "span")}`;
