@@ -15,6 +15,7 @@ from valuecurve.commands.label import label
 from valuecurve.commands.plot import plot
 from valuecurve.commands.push import push
 from valuecurve.commands.relabel_outcomes import relabel_outcomes
+from valuecurve.commands.video import video
 from valuecurve.episodes.inspection import inspect_dataset, print_report
 from valuecurve.scoring.command import score
 
@@ -142,6 +143,7 @@ app.command()(evaluate)
 app.command()(export)
 app.command()(relabel_outcomes)
 app.command()(plot)
+app.command()(video)
 app.add_typer(push, name="push")
 
 if __name__ == "__main__":

@@ -49,10 +49,10 @@ def test_iterators_of_frames_and_of_chunks_give_the_same_video(tmp_path):
 
 @pytest.mark.parametrize(
     ("shapes", "width", "height"),
-    [([(32, 32)], 528, 702), ([(48, 64), (64, 48)], 860, 702), ([(36, 64)] * 4, 1280, 488)],
-    ids=["one", "two shapes", "four wide"],
+    [([(32, 32)], 528, 702), ([(48, 64), (64, 48)], 860, 702), ([(36, 64)] * 4, 1106, 918)],
+    ids=["one", "two shapes", "four wide, two by two"],
 )
-def test_cameras_of_any_shape_stand_side_by_side(shapes, width, height, tmp_path):
+def test_cameras_of_any_shape_are_tiled(shapes, width, height, tmp_path):
     cameras = {str(i): np.zeros((2, 3, *shape), np.uint8) for i, shape in enumerate(shapes)}
     pictures, _ = decode(write_overlay(curve(2), cameras, tmp_path / "shapes.mp4"))
     assert abs(pictures.shape[2] - width) <= 8 and abs(pictures.shape[1] - height) <= 8

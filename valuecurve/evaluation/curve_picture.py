@@ -231,7 +231,7 @@ def _draw_density(axes: Axes, curve: Curve, page: Page):
     rows = np.unique(np.linspace(0, bins, min(bins, HEAT_ROWS), endpoint=False).astype(np.int64))
     shown = np.add.reduceat(thin(curve.probabilities, starts), rows, axis=1).T
     inner = shown[1:-1] if len(shown) > 2 else shown
-    largest = max(float(np.quantile(inner, BRIGHTEST)), 1e-3)
+    largest = max(float(np.quantile(inner, BRIGHTEST)), 3 / len(shown))  # three times an even distribution
     half = (curve.v_max - curve.v_min) / (bins - 1) / 2
     colors = LinearSegmentedColormap.from_list("density", page.theme.ramp)
     step = 0.5 / curve.fps if count > 1 else 0.0

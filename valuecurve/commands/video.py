@@ -1,0 +1,65 @@
+"""`valuecurve video`: overlay videos of scored episodes."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def video(
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
+    tag: Annotated[str, typer.Option(help="Tag of its scores.")],
+    episodes: Annotated[str, typer.Option(help='Episodes, as "3, 5, 10:20"; a video each.')],
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the videos; default: videos/ beside the scores.")
+    ] = None,
+    values: Annotated[Path | None, typer.Option(help="Folder of the sidecars; DATASET/values.")] = None,
+    layout: Annotated[str, typer.Option(help="The curve below the cameras, or beside them.")] = "below",
+    cameras: Annotated[
+        str | None, typer.Option(help="Cameras, as top,wrist; default: those that were scored.")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second of the video; default: those of the dataset.")
+    ] = None,
+    dark: Annotated[bool, typer.Option("--dark", help="On dark paper; the names end in _dark.")] = False,
+    outcome_column: Annotated[
+        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
+    ] = None,
+    assume_outcome: Annotated[
+        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Write mp4s of scored episodes: the cameras, and the value curve that grows as the robot moves."""
+    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.evaluation.dataset_videos import write_videos
+    from valuecurve.evaluation.scored import choose_cameras, read_scored, select_episodes
+
+    try:
+        opened = open_dataset(dataset)
+        chosen = select_episodes(episodes, opened)
+        scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
+        paths = write_videos(
+            scored,
+            output or scored.scores.folder / "videos",
+            chosen,
+            choose_cameras(opened, cameras, scored),
+            layout=layout,
+            fps=fps,
+            dark=dark,
+        )
+    except DatasetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        found = {"written": [str(path) for path in paths], "notes": scored.notes}
+        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        return
+    for note in scored.notes:
+        typer.echo(f"note: {note}", err=True)
+    for path in paths:
+        typer.echo(str(path))
