@@ -32,7 +32,8 @@ except ImportError:
 
 from checkpoints import Checkpoints  # noqa: E402
 from downloads import serve  # noqa: E402
-from page import launch_options, make_page  # noqa: E402
+from looks import launch_options  # noqa: E402
+from page import make_page  # noqa: E402
 from service import Service  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 

@@ -16,7 +16,8 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from analysis import Scored
+from analysis import HORIZON_SECONDS, POSITIVE_FRACTION, Scored
+from player import episode_advantages
 from results import Result, Results
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -134,6 +135,15 @@ def curve_of(result: Result) -> Curve:
     scored = models[0]
     images = np.stack(list(read_video(result.folder / about["videos"][0])))
     thumbnails, frames = pick_thumbnails(images)
+    horizon = max(1, round(HORIZON_SECONDS * about["fps"]))
+    advantage, _, positive = episode_advantages(
+        scored.value,
+        horizon,
+        success=about["success"],
+        scale=scored.scale_steps,
+        v_min=scored.v_min,
+        positive_fraction=POSITIVE_FRACTION,
+    )
     return Curve(
         episode_index=about["episode"],
         task=about["task"],
@@ -147,6 +157,8 @@ def curve_of(result: Result) -> Curve:
         thumbnail_frames=frames,
         v_min=scored.v_min,
         v_max=scored.v_max,
+        positive=positive,
+        advantage=advantage,
     )
 
 

@@ -1,18 +1,18 @@
-"""The page: what a visitor sees and can do, and the API beside it. All thinking is done in service.py.
+"""The page: what a visitor sees and can do. All thinking is done in service.py.
 
 Text that comes from visitors, datasets or file names is escaped wherever it becomes HTML.
 """
 
 import base64
 import io
-from collections.abc import Callable
+import traceback
 from html import escape
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 import numpy as np
+from api import add_api
 from limits import VisitorError
 from PIL import Image
 from player import player
@@ -20,14 +20,8 @@ from service import EXAMPLES, Analysed, Service
 
 from valuecurve.episodes import decode_video, open_dataset
 
-HERE = Path(__file__).parent
 AT_ONCE = 2  # episodes that are decoded side by side; the model takes one at a time
-ACCENT = gr.themes.Color(
-    c50="#eef6fb", c100="#d6eaf6", c200="#aed5ed", c300="#7bbae0", c400="#419acd", c500="#0072B2",
-    c600="#00669f", c700="#005483", c800="#004266", c900="#00304b", c950="#00202f",
-)  # fmt: skip
 PROGRESS = gr.Progress()
-SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 NOBODY = "Something went wrong on our side. Try again, and if it stays so, try a shorter video."
 DOWNLOADS = [
     ("csv", "scores.csv", "CSV"),
@@ -36,6 +30,18 @@ DOWNLOADS = [
     ("svg", "curve.svg", "SVG"),
     ("mp4", "overlay.mp4", "Video"),
 ]
+# what an event is given, in this order
+GIVEN = (
+    "files",
+    "task",
+    "state",
+    "fps",
+    "episode",
+    "hub_dataset",
+    "hub_episode",
+    "model",
+    "compare",
+)
 CARD_SCRIPT = """
 element.addEventListener('click', event => {
     const card = event.target.closest('button[data-example]');
@@ -48,17 +54,6 @@ element.addEventListener('click', event => {
 SCROLL = """() => {
     if (window.innerWidth < 900) document.querySelector('#stage')?.scrollIntoView({block: 'start'});
 }"""
-
-
-def launch_options() -> dict[str, Any]:
-    """Looks: no font and no script comes from elsewhere."""
-    theme = gr.themes.Base(
-        primary_hue=ACCENT,
-        neutral_hue="slate",
-        font=SANS,
-        font_mono=("ui-monospace", "Consolas", "monospace"),
-    )
-    return {"theme": theme, "css": (HERE / "page.css").read_text(), "footer_links": ["api"]}
 
 
 def make_page(service: Service) -> gr.Blocks:
@@ -81,7 +76,7 @@ def make_page(service: Service) -> gr.Blocks:
                 shown = player(elem_id="player")
                 below = gr.HTML(elem_id="below")
         _wire(service, page, controls, [shown, message, below])
-        _api(service)
+        add_api(service, AT_ONCE)
     page.queue(max_size=int(service.limits.visitors), default_concurrency_limit=8, api_open=False)
     return page
 
@@ -116,19 +111,20 @@ def _choices(service: Service) -> dict[str, Any]:
 def _upload_choices(service: Service, found: dict[str, Any]) -> None:
     limits = service.limits
     found["files"] = gr.File(
-        label="One video for each camera, or a zip", file_count="multiple", elem_id="upload", height=120
+        label="One video for each camera, or a zip", file_count="multiple", elem_id="upload", height=150
     )
     found["task"] = gr.Dropdown(
         _known_tasks(service),
         value="",
         label="What should the robot do?",
+        info="A few words, for example: open the drawer",
         allow_custom_value=True,
         elem_id="task",
     )
     found["upload_button"] = gr.Button("Show its curve", variant="primary", elem_id="analyse-upload")
     with gr.Accordion("More", open=False, elem_id="more"):
         found["state"] = gr.File(
-            label="Robot state: CSV or Parquet, a row a frame", elem_id="state", height=90
+            label="Robot state: CSV or Parquet, a row a frame", elem_id="state", height=130
         )
         found["fps"] = gr.Number(
             label="Frames a second", info="Empty: as the video says", value=None, elem_id="fps"
@@ -175,9 +171,10 @@ def _cards(service: Service) -> str:
 
 def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: list) -> None:
     """Events of the page; none of them is part of the API."""
-    models = [controls["model"], controls["compare"]]
+    last = gr.State("")  # what is shown: "example 3", "upload" or "hub"
+    given = [controls[name] for name in GIVEN]
     heavy: dict[str, Any] = {
-        "outputs": outputs,
+        "outputs": [*outputs, last],
         "api_visibility": "private",
         "concurrency_id": "analysis",
         "concurrency_limit": AT_ONCE,
@@ -185,88 +182,71 @@ def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: 
         "show_progress_on": outputs[1],
     }
 
-    def example(
-        model: str,
-        compare: str,
-        event: gr.EventData,
-        request: gr.Request,
-        progress: gr.Progress = PROGRESS,
-    ):
-        identity = str(event._data.get("example", ""))
-        return _shown(
-            lambda: service.example(identity, [model, compare], _to(progress)), identity, [model, compare]
-        )
+    def example(event: gr.EventData, request: gr.Request, *values, progress: gr.Progress = PROGRESS):
+        return _find(service, f"example {event._data.get('example', '')}", values, request, progress)
 
-    def upload(
-        files,
-        task,
-        state,
-        fps,
-        episode,
-        model,
-        compare,
-        request: gr.Request,
-        progress: gr.Progress = PROGRESS,
-    ):
-        return _shown(
-            lambda: service.upload(
-                files, task, [model, compare], request.session_hash or "", _to(progress), state, fps, episode
-            )
-        )
+    def upload(request: gr.Request, *values, progress: gr.Progress = PROGRESS):
+        return _find(service, "upload", values, request, progress)
 
-    def hub(dataset, episode, model, compare, request: gr.Request, progress: gr.Progress = PROGRESS):
-        return _shown(
-            lambda: service.hub(dataset, episode, [model, compare], request.session_hash or "", _to(progress))
-        )
+    def hub(request: gr.Request, *values, progress: gr.Progress = PROGRESS):
+        return _find(service, "hub", values, request, progress)
 
-    def reopen(request: gr.Request, progress: gr.Progress = PROGRESS):
+    def again(request: gr.Request, what: str, *values, progress: gr.Progress = PROGRESS):
+        return _find(service, what, values, request, progress) if what else [gr.skip()] * 4
+
+    def reopen(request: gr.Request, *values, progress: gr.Progress = PROGRESS):
         asked = dict(request.query_params)
         names = [asked.get("model", ""), asked.get("compare", "")]
         if "example" not in asked:
-            return [gr.skip()] * 5
-        shown = _shown(
-            lambda: service.example(asked["example"], names, _to(progress)), asked["example"], names
-        )
+            return [gr.skip()] * 6
+        found = _find(service, f"example {asked['example']}", (*values[:-2], *names), request, progress)
         known = [name if name in service.checkpoints.names else "" for name in names]
-        return [*shown, known[0] or service.checkpoints.names[0], known[1]]
+        return [*found, known[0] or service.checkpoints.names[0], known[1]]
 
     def leave(request: gr.Request) -> None:
         if request.session_hash:
             service.results.end_session(request.session_hash)
 
-    controls["cards"].click(example, models, **heavy).then(None, js=SCROLL)
-    inputs = [controls[name] for name in ("files", "task", "state", "fps", "episode")]
-    controls["upload_button"].click(upload, [*inputs, *models], **heavy).then(None, js=SCROLL)
-    inputs = [controls["hub_dataset"], controls["hub_episode"]]
-    controls["hub_button"].click(hub, [*inputs, *models], **heavy).then(None, js=SCROLL)
-    heavy["outputs"] = [*outputs, *models]
-    page.load(reopen, None, **heavy)
+    controls["cards"].click(example, given, **heavy).then(None, js=SCROLL)
+    controls["upload_button"].click(upload, given, **heavy).then(None, js=SCROLL)
+    controls["hub_button"].click(hub, given, **heavy).then(None, js=SCROLL)
+    for name in ("model", "compare"):
+        controls[name].input(again, [last, *given], **heavy)
+    heavy["outputs"] = [*heavy["outputs"], controls["model"], controls["compare"]]
+    page.load(reopen, given, **heavy)
     page.unload(leave)
 
 
-def _to(progress: gr.Progress) -> Callable[[float, str], None]:
+def _find(service: Service, what: str, values: tuple, request: gr.Request, progress: gr.Progress) -> list:
+    """Payload, message, what stands below the player, and `what` itself, of a visitor's choice."""
+    form = dict(zip(GIVEN, values, strict=True))
+    models = [form["model"] or "", form["compare"] or ""]
+    session = request.session_hash or ""
+
     def show(share: float, text: str) -> None:
         progress(min(share, 1.0), desc=text)
 
-    return show
-
-
-def _shown(find: Callable[[], Analysed], example: str | None = None, models: list[str] | None = None) -> list:
-    """Payload, message and what stands below the player."""
+    kind, _, example = what.partition(" ")
     try:
-        analysed = find()
+        if kind == "example":
+            analysed = service.example(example, models, show)
+        elif kind == "hub":
+            analysed = service.hub(form["hub_dataset"], form["hub_episode"], models, session, show)
+        else:
+            names = ("state", "fps", "episode")
+            more = {name: form[name] for name in names}
+            analysed = service.upload(form["files"], form["task"], models, session, show, **more)
     except VisitorError as error:
-        return [None, _message(str(error)), ""]
+        return [None, _message(str(error)), "", what]
     except Exception:
-        import traceback
-
         traceback.print_exc()  # for whoever runs the app
-        return [None, _message(NOBODY), ""]
+        return [None, _message(NOBODY), "", what]
     notes = "".join(f"<p>{escape(note)}</p>" for note in analysed.notes)
     return [
         analysed.payload,
         f'<div class="notes" role="status">{notes}</div>' if notes else "",
-        _below(analysed, example, models or []),
+        _below(analysed, example, models),
+        what,
     ]
 
 
@@ -274,131 +254,15 @@ def _message(text: str) -> str:
     return f'<div class="error" role="alert"><b>That did not work.</b> {escape(text)}</div>'
 
 
-def _below(analysed: Analysed, example: str | None, models: list[str]) -> str:
+def _below(analysed: Analysed, example: str, models: list[str]) -> str:
     """Downloads, and a link to an example."""
     url = analysed.result.url
     links = " ".join(
         f'<a data-kind="{kind}" href="{url}/{file}" download>{label}</a>' for kind, file, label in DOWNLOADS
     )
     share = ""
-    if example is not None:
-        asked = {"example": example} | {
-            name: value for name, value in zip(("model", "compare"), models, strict=False) if value
-        }
-        share = f'<span id="share"><a href="?{escape(urlencode(asked))}">Link to this</a></span>'
+    if example:
+        asked = {"example": example, "model": models[0], "compare": models[1]}
+        query = urlencode({name: value for name, value in asked.items() if value})
+        share = f'<span id="share"><a href="?{escape(query)}">Link to this</a></span>'
     return f'<div class="below"><span id="downloads">Download {links}</span>{share}</div>'
-
-
-# -- the API -----------------------------------------------------------------------------------------------
-
-
-def _api(service: Service) -> None:
-    """Named endpoints for programs: the components are never shown."""
-    quick: dict[str, Any] = {"concurrency_id": "analysis", "concurrency_limit": AT_ONCE}
-
-    def value_curve(
-        videos: list[str],
-        task: str,
-        fps: float | None,
-        model: str,
-        compare: str,
-        state: str | None,
-        episode: float | None,
-        request: gr.Request,
-    ) -> dict:
-        session = f"api {request.session_hash}"
-        find = lambda: service.upload(  # noqa: E731
-            videos,
-            task,
-            [model, compare],
-            session,
-            _quiet,
-            state,
-            fps,
-            None if episode is None else int(episode),
-        )
-        return _curve(service, find)
-
-    def example_curve(example: str, model: str, compare: str) -> dict:
-        return _curve(service, lambda: service.example(example, [model, compare], _quiet))
-
-    def examples() -> list[dict]:
-        return [
-            {
-                "example": example.id,
-                "task": example.task,
-                "success": example.success,
-                "outcome": example.outcome,
-                "seconds": example.seconds,
-            }
-            for example in service.examples
-        ]
-
-    def models() -> list[str]:
-        return service.checkpoints.names
-
-    with gr.Column(visible=False):
-        videos = gr.File(file_count="multiple", label="videos: one a camera, or one zip")
-        task = gr.Textbox(value="", label="task: what the robot should do")
-        fps = gr.Number(value=None, label="frames a second; null: as the video says")
-        model = gr.Textbox(value="", label="model: a name of /models; empty: the first")
-        compare = gr.Textbox(value="", label="a second model; empty: none")
-        state = gr.File(label="state: CSV or Parquet, a row a frame; null: none")
-        episode = gr.Number(value=0, precision=0, label="episode of a zipped LeRobot dataset")
-        example = gr.Textbox(value="0", label="example: an id of /examples")
-        curve, listed, named = gr.JSON(label="curve"), gr.JSON(label="examples"), gr.JSON(label="models")
-        gr.Button().click(
-            value_curve,
-            [videos, task, fps, model, compare, state, episode],
-            curve,
-            api_name="value_curve",
-            api_description="The value curve of an uploaded episode: values, intervals, seconds to success.",
-            **quick,
-        )
-        gr.Button().click(
-            example_curve,
-            [example, model, compare],
-            curve,
-            api_name="example_curve",
-            api_description="The value curve of a shipped example.",
-            **quick,
-        )
-        gr.Button().click(
-            examples, None, listed, api_name="examples", api_description="The shipped examples."
-        )
-        gr.Button().click(models, None, named, api_name="models", api_description="Models to choose from.")
-
-
-def _quiet(share: float, text: str) -> None:
-    """Progress that nobody sees."""
-
-
-def _curve(service: Service, find: Callable[[], Analysed]) -> dict:
-    """A result as JSON for programs; an upload is forgotten at once."""
-    try:
-        analysed = find()
-    except VisitorError as error:
-        raise gr.Error(escape(str(error), quote=False), print_exception=False) from None
-    if analysed.result.session is not None:
-        service.results.drop(analysed.result.token)
-    payload = analysed.payload
-    names = ("task", "dataset", "episode", "fps", "frames", "success", "target")
-    curve = {name: payload[name] for name in names}
-    curve["cameras"] = [video["name"] for video in payload["videos"]]
-    curve["models"] = [
-        {key: value for key, value in model.items() if not key.startswith("heat")} | _seconds(model)
-        for model in payload["models"]
-    ]
-    curve["notes"] = analysed.notes
-    return curve
-
-
-def _seconds(model: dict) -> dict:
-    """Seconds to success, frame by frame, where the scale is known."""
-    if model["scale_seconds"] is None:
-        return {"seconds_to_success": None}
-    return {
-        "seconds_to_success": [
-            round((model["v_max"] - value) * model["scale_seconds"], 3) for value in model["value"]
-        ]
-    }
