@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/screenshots.py [--checkpoint outputs/demo/model] [--example 0] [--docs]
 
-`--docs` writes the one that the README shows, docs/space.webp, too. Needs Chromium (apt-get install chromium).
+`--docs` writes the picture of the README, docs/space.webp, too. Needs Chromium (apt-get install chromium).
 """
 
 import argparse
@@ -15,14 +15,15 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parent.parent
 WAIT = 180  # seconds that anything may take
-DESKTOP = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 2}
-PHONE = {
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 2}
+PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
     "device_scale_factor": 2,
     "is_mobile": True,
