@@ -8,7 +8,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.patheffects import Normal, Stroke
 
 from .curves import Curve
-from .figures import EXPLANATION, draw_frame, legend_entries, spread
+from .figures import draw_frame, explanation, legend_entries, spread
 from .page import DASHES, KEY_LINE, Entry, Page, drawing, fit, key_height, save, text_width
 from .panel import (
     ADVANTAGE_OPACITY,
@@ -18,6 +18,7 @@ from .panel import (
     number_text,
     positive_spans,
     seconds_axis,
+    shade_positive,
     style_times,
     style_values,
     thin,
@@ -84,7 +85,7 @@ def _curve_page(curve: Curve, dark: bool) -> Page:
         if curve.advantage is not None:
             both = (theme.positive, ADVANTAGE_OPACITY[0]), (theme.negative, ADVANTAGE_OPACITY[1])
             entries.append(Entry("advantage above and below zero", boxes=both))
-        head = _Heading(curve, entries)
+        head = _Heading(curve, entries, explanation([curve]))
         lane = LANE_GAP + LANE if curve.advantage is not None else 0.0
         top = head.height + (film + FILM_GAP if film else 0.0)
         page = Page(WIDTH, top + PLOT + lane + TIMES + BOTTOM, theme)
@@ -106,9 +107,10 @@ def _curve_page(curve: Curve, dark: bool) -> Page:
 class _Heading:
     """Task, outcome, explanation and key; `height` in inches is known before the page is."""
 
-    def __init__(self, curve: Curve, entries: list[Entry], explanation: str = EXPLANATION):
+    def __init__(self, curve: Curve, entries: list[Entry], explanation: str):
         room = WIDTH - LEFT - RIGHT
         self.curve, self.entries, self.explanation = curve, entries, explanation
+        self.explanation_y = 0.0  # known when drawn
         self.task = fit(curve.task, room, SIZES["title"], bold=True, lines=2)
         self.outcome = fit(outcome_text(curve), room, SIZES["outcome"], bold=True)[0]
         key = KEY_LINE + key_height(entries, room, SIZES["small"])
@@ -123,6 +125,7 @@ class _Heading:
         color = color_of(self.curve, page.theme)
         page.text(LEFT, y - 0.03, self.outcome, SIZES["outcome"], color=color, weight="bold")
         y += KEY_LINE + 0.03
+        self.explanation_y = y - 0.03
         page.text(LEFT, y - 0.03, self.explanation, SIZES["small"], color=page.theme.muted)
         page.key(LEFT, y + KEY_LINE, WIDTH - LEFT - RIGHT, self.entries, SIZES["small"])
 
@@ -130,8 +133,7 @@ class _Heading:
 def _draw_curve(axes: Axes, curve: Curve, page: Page) -> None:
     theme = page.theme
     draw_target(axes, curve, linewidth=1.1, theme=theme)
-    for start, duration in positive_spans(curve):
-        axes.axvspan(start, start + duration, color=theme.positive, alpha=0.09, linewidth=0, zorder=0)
+    shade_positive(axes, curve, theme)
     draw_value(axes, curve, linewidth=2.0, theme=theme)
     if len(curve) == 1:
         axes.plot(0, curve.value[0], "o", color=color_of(curve, theme), clip_on=False)
@@ -153,8 +155,7 @@ def _style(axes: Axes, curve: Curve, page: Page) -> None:
 def _draw_lane(axes: Axes, curve: Curve, page: Page) -> None:
     draw_advantage(axes, curve, page.theme)
     low, high = axes.get_ylim()
-    for start, duration in positive_spans(curve):
-        axes.axvspan(start, start + duration, color=page.theme.positive, alpha=0.09, linewidth=0, zorder=0)
+    shade_positive(axes, curve, page.theme)
     ends = [end for end in (float(f"{0.94 * low:.1g}"), float(f"{0.94 * high:.1g}")) if low <= end <= high]
     ticks = sorted({0.0, *(end for end in ends if abs(end) > 0.3 * max(-low, high))})
     axes.set_yticks(ticks, [f"+{number_text(tick)}" if tick > 0 else number_text(tick) for tick in ticks])
@@ -216,7 +217,7 @@ def _heat_page(curve: Curve, dark: bool) -> Page:
         axes.grid(visible=False)
         axes.set_xlabel("time since the start of the episode", fontsize=SIZES["small"], labelpad=3)
         row = (curve.v_max - curve.v_min) / min(curve.probabilities.shape[1], HEAT_ROWS)
-        _draw_ramp(page, image, row)
+        _draw_ramp(page, image, row, head.explanation_y)
         return page
 
 
@@ -258,11 +259,11 @@ def _draw_over(axes: Axes, curve: Curve, page: Page) -> None:
                          facecolor=theme.positive, linewidth=0, zorder=2)  # fmt: skip
 
 
-def _draw_ramp(page: Page, image, width: float) -> None:
-    """The scale of colours, at the top right; `width` of a row, in value units."""
+def _draw_ramp(page: Page, image, width: float, y: float) -> None:
+    """The scale of colours at the right, beside the text at y; `width` of a row, in value units."""
     size = SIZES["small"] - 1
     x, largest = WIDTH - RIGHT - 1.0, image.norm.vmax
-    axes = page.axes(x, TOP + 0.06, 1.0, 0.08)
+    axes = page.axes(x, y - 0.08, 1.0, 0.08)
     steps = np.linspace(0, largest, 256)
     axes.imshow(image.cmap(image.norm(steps))[None], aspect="auto", extent=(0, largest, 0, 1))
     axes.set_xticks([0, largest], ["0%", f"≥ {largest:.{0 if largest >= 0.1 else 1}%}"])
@@ -270,4 +271,4 @@ def _draw_ramp(page: Page, image, width: float) -> None:
     axes.spines[:].set(color=page.theme.hairline, linewidth=0.5)
     axes.tick_params(length=0, pad=2, labelsize=size)
     label = f"probability of {width:.2g} of value"
-    page.text(x - text_width(label, size) - 0.08, TOP + 0.13, label, size, color=page.theme.muted)
+    page.text(x - text_width(label, size) - 0.08, y, label, size, color=page.theme.muted)

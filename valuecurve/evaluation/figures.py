@@ -62,7 +62,7 @@ def draw_curves(curves: Sequence[Curve], title: str | None = None, theme: Theme 
     heights = [_RowHeights(row, panel_width, max(len(tasks[id(c)]) for c in row)) for row in rows]
     total = TOP + header + sum(h.total for h in heights) + ROW_GAP * (len(rows) - 1) + BOTTOM
     page = Page(WIDTH, total, theme)
-    _draw_header(page, heading, entries)
+    _draw_header(page, heading, explanation(curves), entries)
     y = TOP + header
     for row, height in zip(rows, heights, strict=True):
         for column, curve in enumerate(row):
@@ -198,15 +198,20 @@ def spread(wanted: np.ndarray, distance: float, low: float, high: float) -> np.n
 # --- the heading -------------------------------------------------------------------------------------
 
 
-EXPLANATION = "How close is the robot to success?  0: there now.  −1: farthest away, or a failure."
+def explanation(curves: Sequence[Curve]) -> str:
+    """What the values mean."""
+    ends = {(curve.v_min, curve.v_max) for curve in curves}
+    if ends == {(-1.0, 0.0)}:
+        return "How close is the robot to success?  0: there now.  −1: farthest away, or a failure."
+    return "Predicted value: the higher, the better."
 
 
-def _draw_header(page: Page, heading: list[str], entries: list[Entry]) -> None:
+def _draw_header(page: Page, heading: list[str], text: str, entries: list[Entry]) -> None:
     """Title and legend over the panels."""
     for line in heading:
         page.text(LEFT, TOP + 0.16, line, SIZES["title"], weight="bold")
     y, size = TOP + 0.26 * len(heading), SIZES["legend"]
-    page.text(LEFT, y + 0.07, EXPLANATION, size, color=page.theme.muted)
+    page.text(LEFT, y + 0.07, text, size, color=page.theme.muted)
     page.key(LEFT, y + 0.235, WIDTH - LEFT - RIGHT, entries, size)
 
 

@@ -66,12 +66,23 @@ def _draw_positive(axes: Axes, curve: Curve, theme: Theme) -> None:
 
 
 def positive_spans(curve: Curve) -> list[tuple[float, float]]:
-    """(start, duration) in seconds of each run of positive frames, inside the time axis."""
+    """(start, duration) in seconds of each run of positive frames, inside the time axis.
+
+    Of a long episode each column counts as most of its frames do.
+    """
     if curve.positive is None:
         return []
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], curve.positive, [False]]).astype(np.int8)))
-    end = curve.seconds
-    return [(a, min(b, end) - a) for a, b in edges.reshape(-1, 2) / curve.fps if a < end]
+    starts = _columns(len(curve))
+    positive = thin(curve.positive, starts) >= 0.5
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], positive, [False]]).astype(np.int8)))
+    times, end = np.append(starts, len(curve)) / curve.fps, curve.seconds
+    return [(a, min(b, end) - a) for a, b in times[edges].reshape(-1, 2).tolist() if a < end]
+
+
+def shade_positive(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
+    """The positive spans as a shade over the whole height."""
+    axes.broken_barh(positive_spans(curve), (0, 1), transform=axes.get_xaxis_transform(),
+                     facecolor=theme.positive, alpha=0.09, linewidth=0, zorder=0)  # fmt: skip
 
 
 def draw_advantage(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
@@ -84,7 +95,7 @@ def draw_advantage(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
     axes.fill_between(times, 0, above, color=theme.positive, alpha=ADVANTAGE_OPACITY[0], linewidth=0)
     axes.fill_between(times, 0, below, color=theme.negative, alpha=ADVANTAGE_OPACITY[1], linewidth=0)
     axes.axhline(0, color=theme.muted, linewidth=0.6)
-    low, high = float(curve.advantage.min()), float(curve.advantage.max())
+    low, high = float(below.min()), float(above.max())
     pad = 0.06 * (max(high, 0) - min(low, 0)) or 0.05
     axes.set(xlim=(0, curve.seconds), ylim=(min(low, 0) - pad, max(high, 0) + pad))
 

@@ -15,6 +15,7 @@ WIDTH, LEFT, RIGHT, TOP, BOTTOM = 4.4, 0.62, 0.26, 0.16, 0.12
 TITLE, LINE, LABELS = 0.22, 0.165, 0.44
 SIDE = WIDTH - LEFT - RIGHT
 SIZES = {"title": 10.5, "small": 7.4}  # points
+DOTS = 300  # frames up to which each is a dot
 CELLS = 60  # of the histogram of predictions and targets, a side
 GROUPS = 20  # of targets, in which the predictions' quantiles are drawn
 FEWEST = 20  # frames of a group that is drawn
@@ -69,7 +70,7 @@ def plot_auroc_over_elapsed(
     with drawing(dark) as theme:
         line = "Does the value tell success from failure?"
         last = next((a for a in auroc[::-1] if np.isfinite(a)), None)
-        end = "not defined: all episodes have one outcome" if last is None else f"{last:.2f} at the end"
+        end = "not defined, one outcome only" if last is None else f"{last:.2f} at the end"
         page, axes = _page("AUROC over the episode", [line, f"Area under the ROC curve: {end}"], 2.6, theme)
         if interval is not None:
             low, high = (np.asarray(side, float) for side in interval)
@@ -108,16 +109,16 @@ def plot_predicted_against_target(values, targets, path: str | Path, dark: bool 
     values, targets = _paired("values", values, "targets", targets)
     with drawing(dark) as theme:
         error = float(np.mean(np.abs(values - targets)))
-        lines = [f"{len(values):,} frames, mean absolute error {error:.3f}",
+        frames = f"{len(values):,} frame{'s' if len(values) > 1 else ''}"
+        lines = [f"{frames}, mean absolute error {error:.3f}",
                  "Line: median prediction; thin: 10% and 90%"]  # fmt: skip
         page, axes = _page("Predicted against target", lines, SIDE, theme)
         low, high = min(values.min(), targets.min(), -1.0), max(values.max(), targets.max(), 0.0)
-        counts, edges, _ = np.histogram2d(targets, values, CELLS, [[low, high]] * 2)
-        colors = LinearSegmentedColormap.from_list("density", theme.ramp[1:])
-        colors.set_bad(theme.paper)
-        shown = np.ma.masked_equal(counts.T, 0)
-        axes.imshow(shown, origin="lower", extent=(low, high, low, high), cmap=colors, aspect="auto",
-                    norm=LogNorm(1, max(counts.max(), 2)), interpolation="nearest", zorder=0)  # fmt: skip
+        if len(values) > DOTS:
+            _draw_density(axes, values, targets, low, high, theme)
+        else:
+            axes.plot(targets, values, "o", color=theme.success, markersize=3.5, alpha=0.6, clip_on=False,
+                      markeredgewidth=0)  # fmt: skip
         axes.plot([low, high], [low, high], color=theme.ink, linewidth=0.9, dashes=(3.2, 2.2), zorder=2)
         _draw_quantiles(axes, values, targets, low, high, theme)
         axes.set(xlim=(low, high), ylim=(low, high))
@@ -127,6 +128,15 @@ def plot_predicted_against_target(values, targets, path: str | Path, dark: bool 
         _style(axes, "target", "predicted value", theme)
         axes.grid(visible=False)
         return save(page.figure, path, f"Predicted against target: mean absolute error {error:.3f}")
+
+
+def _draw_density(axes: Axes, values, targets, low: float, high: float, theme: Theme) -> None:
+    counts, _, _ = np.histogram2d(targets, values, CELLS, [[low, high]] * 2)
+    colors = LinearSegmentedColormap.from_list("density", theme.ramp[1:])
+    colors.set_bad(theme.paper)
+    shown = np.ma.masked_equal(counts.T, 0)
+    axes.imshow(shown, origin="lower", extent=(low, high, low, high), cmap=colors, aspect="auto",
+                norm=LogNorm(1, max(counts.max(), 2)), interpolation="nearest", zorder=0)  # fmt: skip
 
 
 def _draw_quantiles(axes: Axes, values, targets, low: float, high: float, theme: Theme) -> None:

@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.ticker import PercentFormatter
 
 from .curves import Curve
+from .figures import explanation
 from .page import Entry, Page, drawing, fit, save, text_width
 from .panel import seconds_axis, style_values
 from .style import Theme
@@ -80,14 +81,14 @@ def _by_task(curves: Sequence[Curve]) -> tuple[dict[str, list[Curve]], int]:
 
 def _draw_header(page: Page, curves: Sequence[Curve], left_out: int) -> None:
     theme, width = page.theme, WIDTH - LEFT - RIGHT
-    page.text(LEFT, TOP + 0.16, "Values, task by task", SIZES["title"], weight="bold")
-    more = f"  The tasks with the most episodes; {left_out} more are not shown." if left_out else ""
-    line = "0: success is reached.  −1: farthest away, or a failure." + more
+    most = f": the {MOST_TASKS} largest of {MOST_TASKS + left_out} tasks" if left_out else ""
+    page.text(LEFT, TOP + 0.16, f"Values, task by task{most}", SIZES["title"], weight="bold")
+    line = f"{explanation(curves)}  Thin: an episode. Thick: their median."
     page.text(LEFT, TOP + 0.34, fit(line, width, SIZES["small"])[0], SIZES["small"], color=theme.muted)
     entries = []
     for outcome, word, color in _outcomes(theme):
         if any(curve.success is outcome for curve in curves):
-            entries += [Entry(word, line=color, width=0.7), Entry("their median", line=color, width=2.0)]
+            entries.append(Entry(word, line=color, width=2.0))
     page.key(LEFT, TOP + 0.51, width, entries, SIZES["small"])
 
 
@@ -95,7 +96,7 @@ def _outcomes(theme: Theme) -> tuple:
     return (
         (True, "successes", theme.success),
         (False, "failures", theme.failure),
-        (None, "episodes of unknown outcome", theme.ink),
+        (None, "unknown outcomes", theme.ink),
     )
 
 
@@ -105,9 +106,9 @@ def _draw_counts(page: Page, group: list[Curve], x: float, y: float, width: floa
     for outcome, word, color in _outcomes(page.theme):
         count = sum(curve.success is outcome for curve in group)
         if count:
-            word = word if outcome is not None else "outcomes not known"
-            one = {"successes": "success", "failures": "failure", "outcomes not known": "outcome not known"}
-            parts += [(f"{count:,} {word if count > 1 else one[word]}", color), (", ", page.theme.muted)]
+            word = {"successes": "success", "failures": "failure"}.get(word, word) if count == 1 else word
+            word = "unknown" if outcome is None else word
+            parts += [(f"{count:,} {word}", color), (", ", page.theme.muted)]
     for text, color in parts[:-1]:
         page.text(x, y, text, SIZES["small"], color=color, weight="bold")
         x += text_width(f"{text}.", SIZES["small"], True) - text_width(".", SIZES["small"], True)
