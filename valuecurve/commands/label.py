@@ -8,7 +8,10 @@ import typer
 
 
 def label(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a scored LeRobot dataset (v3.0 or v2.1).")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
     tag: Annotated[str, typer.Option(help="Tag of its scores; the labels go beside them.")],
     mode: Annotated[str, typer.Option(help="n_step, full (episode) or progress.")] = "n_step",
     horizon: Annotated[

@@ -40,7 +40,7 @@ def merge_card(remote: str | None, ours: str) -> str:
         body = theirs.replace(old, section, 1)
     else:
         body = f"{theirs.rstrip()}\n\n{section}\n"
-    return f"---\n{CardData(**_merged(theirs_data, ours_data)).to_yaml()}\n---\n{body}"
+    return f"---\n{CardData(**_merged(theirs_data, ours_data)).to_yaml()}\n---\n\n{body}"
 
 
 def _merged(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:

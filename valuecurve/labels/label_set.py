@@ -202,7 +202,7 @@ def _read(path: Path, again: str) -> pa.Table:
     if missing or wrong:
         seen = ", ".join(missing + wrong)
         raise DatasetError(f"{path}: columns are missing or of another type: {seen}; {again}")
-    return table
+    return table.select([name for name in table.column_names if name in expected])  # of the Hub it has more
 
 
 def _rows(dataset: EpisodeDataset, table: pa.Table, path: Path) -> np.ndarray:

@@ -8,7 +8,10 @@ import typer
 
 def score(
     checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
-    dataset: Annotated[Path, typer.Argument(help="Folder of a LeRobot dataset (v3.0 or v2.1).")],
+    dataset: Annotated[
+        str,
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+    ],
     tag: Annotated[str, typer.Option(help="Name of these scores.")],
     values: Annotated[
         Path | None, typer.Option(help="Folder of all tags; default: values/ in the dataset's folder.")

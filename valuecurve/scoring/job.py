@@ -239,5 +239,6 @@ class Job:
             "fingerprint": dataset.fingerprint,
             "frames": dataset.frames.num_rows,
             "episodes": len(dataset.episode_ids),
+            **dataset.origin,
         }
         return {"format": FORMAT, "dataset": about, "scores": scores}

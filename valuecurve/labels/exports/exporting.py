@@ -1,6 +1,7 @@
 """`export_labels`: a label set as a new dataset, in one of the formats."""
 
 import difflib
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from valuecurve.labels.exports.formats import (
 from valuecurve.labels.exports.metadata import write_json, write_tasks_jsonl
 from valuecurve.labels.exports.rewriting import rewrite_tables, unchanged
 from valuecurve.labels.label_set import LabelSet, read_labels
+from valuecurve.labels.shares import label_shares
+
+PICTURE = "labels.png"  # the histograms of the labels, which an export takes along
 
 
 @dataclass
@@ -83,6 +87,8 @@ def export_labels(
             written = _write_dataset(format, kept, _renumbered(labels, kept), tag, template, target)
             linked, copied = folder.take_over(unchanged(kept, written, labels.folder.parent, target))
         write_json(_provenance(labels, kept, tag, format, template), target / folder.MARK)
+        if (labels.folder / PICTURE).is_file():
+            shutil.copyfile(labels.folder / PICTURE, target / PICTURE)
     positive = int(labels.positive.sum())
     return Exported(output, format, len(labels.rows), len(kept.positions), positive, linked, copied)
 
@@ -157,4 +163,5 @@ def _provenance(labels: LabelSet, kept: Kept, tag: str, format: str, template: s
         "episodes": "all" if kept.all else kept.dataset.episode_ids[kept.positions].tolist(),
         "valuecurve": valuecurve.__version__,
         **{key: labels.manifest[key] for key in ("dataset", "scores", "labels")},
+        "shares": label_shares(labels, kept.dataset.tasks),
     }
