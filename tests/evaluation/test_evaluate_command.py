@@ -142,7 +142,7 @@ def test_the_table_fits_a_terminal_of_80_columns(written):
 def test_a_model_card_reads_the_model_index(written, tmp_path):
     block = (written.folder / "model-index.yaml").read_text()
     card = ModelCard(f"---\n{block}---\n\n# A model\n")
-    results = {result.metric_type: result for result in card.data.eval_results or []}
+    results = {result.metric_type: result for result in getattr(card.data, "eval_results")}
     assert results["mae"].metric_value == pytest.approx(written.report["metrics"]["model"]["mae"], abs=1e-4)
     assert results["mae"].dataset_type == "lab/sample" and results["mae"].dataset_split == "all"
     assert results["mae"].task_type == "robotics"

@@ -30,6 +30,11 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     for name in ("model", "constant", "elapsed_time", "shuffled_images"):
         assert {"nll", "explained_variance", "mae", "auroc_last_frame"} <= set(metrics[name])
     assert set(metrics["seconds"]) == {"frame_store", "train", "evaluate", "score", "label", "pictures"}
+    assert set(metrics["model"]) == set(metrics["constant"]) and len(metrics["model"]) == 11
+    report = json.loads((output / "report" / "report.json").read_text())
+    assert report["metrics"]["model"]["mae"] == metrics["model"]["mae"]
+    assert report["evaluated"]["trained_episodes"] == 0 and report["evaluated"]["split"] == "test"
+    assert "which the model was not trained" in (output / "report" / "report.md").read_text()
     shown = sorted(output.glob("episode_*.mp4"))
     split = json.loads((output / "split.json").read_text())
     assert shown and {int(path.stem.split("_")[1]) for path in shown} <= set(split["datasets"][0]["test"])
