@@ -250,16 +250,17 @@ def test_a_card_template_renders_with_nothing_known(name):
 
 
 def test_the_model_card_shows_scales_and_metrics():
-    row = {"nll": 3.25, "mae": 0.125}
     card = RepoCard.from_template(
         CardData(license="apache-2.0"),
         template_path=str(ROOT / "model_card.md"),
         scales={"push the puck": 119},
-        metrics={"model": row, "constant": row},
+        headings=["Model", "Constant"],
+        metrics={"NLL ↓": ["**3.25**", "3.30"], "MAE ↓": ["**0.125**", "0.300"]},
     )
     assert "| push the puck | 119 |" in card.text
     assert (
-        "| | nll | mae |\n|---|---|---|\n| model | 3.250 | 0.125 |\n| constant | 3.250 | 0.125 |" in card.text
+        "| | Model | Constant |\n|---|---:|---:|\n| NLL ↓ | **3.25** | 3.30 |\n| MAE ↓ | **0.125** | 0.300 |"
+        in card.text
     )
 
 
