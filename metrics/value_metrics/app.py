@@ -6,6 +6,7 @@ Nothing is kept: a file is read, measured and forgotten.
 """
 
 from pathlib import Path
+from typing import Any
 
 import evaluate
 import gradio as gr
@@ -55,7 +56,7 @@ def measure(path: str | None, v_min: float, v_max: float, false_alarms: float) -
     try:
         columns = read_frames(path or EXAMPLE)
         metric = evaluate.load(str(HERE / "value_metrics.py"), keep_in_memory=True)
-        result = metric.compute(
+        result: Any = metric.compute(
             **columns, v_min=v_min, v_max=v_max, max_false_alarms=false_alarms, confidence=CONFIDENCE
         )
     except TableProblem as problem:

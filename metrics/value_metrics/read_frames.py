@@ -111,7 +111,7 @@ def _check_complete(columns: dict, rows: int) -> None:
 
 
 def _numbers(name: str, column: pd.Series) -> np.ndarray:
-    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    numbers = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
     wrong = ~np.isfinite(numbers) | ((numbers != np.floor(numbers)) & name.endswith("_index"))
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

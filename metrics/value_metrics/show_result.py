@@ -75,6 +75,7 @@ GROUPS = (
         ),
     ),
 )
+ONE = {"frames": "frame", "episodes": "episode", "successes": "success", "failures": "failure"}
 KINDS = {key: kind for _, rows in GROUPS for key, _, kind, _ in rows}
 # What stands large above the table, and by task: metric and short name.
 CARDS = (
@@ -112,10 +113,7 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 300, 236, 38, 12, 12, 40  # of a curve
 
 def page(result: dict, title: str, confidence: float) -> str:
     """The result of `compute` as HTML."""
-    counts = result["counts"]
-    parts = [f"{counts['frames']:,} frames", f"{counts['episodes']:,} episodes"]
-    if "successes" in counts:
-        parts += [f"{counts['successes']:,} successes", f"{counts['failures']:,} failures"]
+    parts = [f"{count:,} {name if count != 1 else ONE[name]}" for name, count in result["counts"].items()]
     head = f"<h2>{html.escape(title)}</h2><p class='vm-muted'>{' · '.join(parts)}</p>"
     note = (
         f"<p class='vm-muted'>Ranges are {confidence:.0%} confidence intervals: episodes drawn anew, with "
