@@ -90,8 +90,11 @@ def write_video(
 ) -> None:
     """Encode pictures [H, W, 3], by default as h264, with reordered (B) frames as encoders make them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"g": str(gop), "crf": "18"}
+    if codec == "libx264":  # its AVX-512 code writes other bytes each time on some processors
+        options["x264-params"] = "asm=0"
     with av.open(str(path), "w", container_options={"movflags": movflags} if movflags else {}) as container:
-        stream = container.add_stream(codec, rate=fps, options={"g": str(gop), "crf": "18"})
+        stream = container.add_stream(codec, rate=fps, options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"

@@ -287,8 +287,11 @@ class ValueModel(ValuePreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs) -> Self:
-        """As `PreTrainedModel.from_pretrained`; what the configuration freezes is frozen."""
-        loaded = super().from_pretrained(*args, **kwargs)
+        """As `PreTrainedModel.from_pretrained`, of safetensors only; what the configuration freezes is frozen.
+
+        Pickles are never read: loading one may run anything.
+        """
+        loaded = super().from_pretrained(*args, **kwargs | {"use_safetensors": True})
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with output_loading_info
         model.apply_freezing()  # loading replaces the parameters
         return loaded
@@ -420,7 +423,8 @@ class ValueModel(ValuePreTrainedModel):
         if self.config.readout in ("mean", "weighted_mean"):
             scores_BS = torch.zeros(prefix.shape, device=prefix.device)
             if self.readout_weights is not None:
-                scores_BS = (hidden_BSD @ self.readout_weights.to(hidden_BSD.dtype)).float()
+                # a product and a sum: a matrix-vector product gives other last bits where memory lies otherwise
+                scores_BS = (hidden_BSD.float() * self.readout_weights.float()).sum(dim=-1)
             weights_BS = scores_BS.masked_fill(~prefix, torch.finfo(torch.float32).min).softmax(-1)
             return (weights_BS[..., None] * hidden_BSD).sum(1).to(hidden_BSD.dtype)
         marked = input_ids == self.config.value_token_id if self.config.readout == "value_token" else prefix
@@ -611,7 +615,7 @@ def _load_vision(name: str, fields: dict | None, **kwargs) -> PreTrainedModel:
     config.update(fields or {})
     if value_config is not None:
         return ValueModel.from_pretrained(name, config=value_config, **kwargs).vision_tower
-    return AutoModel.from_pretrained(name, config=config, **kwargs)
+    return AutoModel.from_pretrained(name, config=config, **{"use_safetensors": True} | kwargs)
 
 
 def _load_text(name: str, fields: dict | None, **kwargs) -> tuple[nn.Module, nn.Module]:
@@ -621,7 +625,7 @@ def _load_text(name: str, fields: dict | None, **kwargs) -> tuple[nn.Module, nn.
     if value_config is not None:
         model = ValueModel.from_pretrained(name, config=value_config, **kwargs)
         return model.text_model, model.lm_head
-    model = AutoModelForCausalLM.from_pretrained(name, config=config, **kwargs)
+    model = AutoModelForCausalLM.from_pretrained(name, config=config, **{"use_safetensors": True} | kwargs)
     return model.base_model, model.lm_head
 
 

@@ -91,6 +91,8 @@ class ValueProcessor(ProcessorMixin):
         state_statistics: {dataset key: {"q01": [D], "q99": [D]}}, of the training data.
         scales: {task: steps that one value unit stands for}, of the training data.
         fps: frames per second of the training data (turns steps into seconds).
+        fail: "floor" or "penalty", what failed episodes cost in the training targets; None: not known.
+        fail_penalty: steps that the end of a failed episode cost, for "penalty".
     """
 
     def __init__(
@@ -107,6 +109,8 @@ class ValueProcessor(ProcessorMixin):
         state_statistics=None,
         scales=None,
         fps=None,
+        fail=None,
+        fail_penalty=0.0,
         chat_template=None,
         **kwargs,
     ):
@@ -121,6 +125,8 @@ class ValueProcessor(ProcessorMixin):
         self.state_statistics = dict(state_statistics or {})
         self.scales = dict(scales or {})
         self.fps = fps
+        self.fail = fail
+        self.fail_penalty = fail_penalty
         super().__init__(tokenizer, chat_template=chat_template)
         self.image_token_id = self._token_id(image_token)
         self.value_token_id = self._token_id(value_token)

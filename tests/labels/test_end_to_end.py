@@ -34,7 +34,16 @@ def test_from_a_dataset_to_a_labelled_dataset_by_commands(tmp_path, pairs):
         content["data"]["scale"] = "episode"
         recipe.write_text(yaml.safe_dump(content))
     run("trainer/run.py", "--config", recipe)
-    run("-m", "valuecurve.cli", "score", tmp_path / "run/model", source, "--tag", "v1", "--horizon", 4)
+    run(
+        "-m",
+        "valuecurve.cli",
+        "score",
+        tmp_path / "run/model",
+        source,
+        "--tag",
+        "v1",
+        *(("--horizon", 4) if pairs else ()),
+    )
     mode = ("--mode", "progress" if pairs else "n_step", "--horizon", 4)
     run("-m", "valuecurve.cli", "label", source, "--tag", "v1", *mode, "--positive-fraction", 0.4)
     labels = pq.read_table(source / "values/v1/labels.parquet")

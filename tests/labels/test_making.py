@@ -1,10 +1,13 @@
 """making.py: scores of small datasets to label tables, against plain loops and by hand; what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tiny_scores import noisy_values, write_scores
 
 from valuecurve.episodes import DatasetError, open_dataset, resolve_outcomes
+from valuecurve.labels.label_set import write_labels
 from valuecurve.labels.making import make_labels, parts_of
 from valuecurve.labels.settings import LabelSettings
 from valuecurve.scoring import read_scores
@@ -101,6 +104,70 @@ def test_a_model_of_progress_has_the_scale_of_every_episode(scored):
     assert array(made, "return")[dataset.starts].tolist() == [-1, -1, -2, -1, -1, -2]
 
 
+def test_a_failure_costs_what_it_cost_in_training_unless_it_is_named(scored):
+    trained = {
+        "fail": "penalty",
+        "fail_penalty": 5.0,
+        "scales": {"push the puck": 10.0, "open the drawer": 10.0},
+    }
+    dataset, scores = scored(scores=trained)
+    last_of_failure = int(dataset.starts[3]) - 1
+
+    def last_return(**settings):
+        made = make_labels(dataset, scores, LabelSettings(mode="full", **settings))
+        return array(made, "return")[last_of_failure], made.settings["fail"], made.settings["fail_penalty"]
+
+    assert last_return() == (-0.5, "penalty", 5.0)
+    assert last_return(fail="penalty", fail_penalty=2.0) == (pytest.approx(-0.2), "penalty", 2.0)
+    assert last_return(fail="floor") == (-1.0, "floor", 0.0)
+    scores.manifest["scores"]["fail"] = None  # a checkpoint of before, which does not say
+    assert last_return() == (-1.0, "floor", 0.0)
+
+
+def test_rollouts_are_judged_by_the_thresholds_of_the_demonstrations(scored):
+    dataset, scores = scored()
+    demonstrations = make_labels(dataset, scores, LabelSettings(horizon=3, positive_fraction=0.4))
+    write_labels(dataset, "t", demonstrations.table, demonstrations.settings)
+    worse = replace(scores, value=np.roll(scores.value, 7))
+    settings = LabelSettings(horizon=3, thresholds=str(scores.folder))
+    made = make_labels(dataset, worse, settings)
+    assert made.settings["thresholds"] == demonstrations.settings["thresholds"]
+    assert made.settings["positive_fraction"] == 0.4
+    assert made.settings["thresholds_of"] == "dataset t"
+    levels = np.array([made.settings["thresholds"][task] for task in dataset.tasks])
+    expected = array(made, "advantage").astype(float) >= levels[dataset.task_index]
+    assert np.array_equal(array(made, "positive"), expected) and expected.any() and not expected.all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"horizon": 4}, "made in another way .horizon 3 there, 4 here"),
+        ({"horizon": 3, "fail": "penalty"}, 'fail "floor" there, "penalty" here'),
+        ({"horizon": 3, "scope": "global"}, 'scope "task" there, "global" here'),
+    ],
+)
+def test_thresholds_of_labels_made_in_another_way_are_refused(scored, settings, message):
+    dataset, scores = scored()
+    with pytest.raises(DatasetError, match="--thresholds: .* holds no labels"):
+        make_labels(dataset, scores, LabelSettings(**settings, thresholds=str(scores.folder)))
+    made = make_labels(dataset, scores, LabelSettings(horizon=3))
+    write_labels(dataset, "t", made.table, made.settings)
+    with pytest.raises(DatasetError, match=message):
+        make_labels(dataset, scores, LabelSettings(**settings, thresholds=str(scores.folder)))
+
+
+def test_a_task_that_has_no_threshold_there_is_named(scored):
+    dataset, scores = scored()
+    made = make_labels(dataset, scores, LabelSettings(horizon=3))
+    del made.settings["thresholds"]["push the puck"]
+    write_labels(dataset, "t", made.table, made.settings)
+    with pytest.raises(
+        DatasetError, match="no threshold for 'push the puck'; it has those of 'open the drawer'"
+    ):
+        make_labels(dataset, scores, LabelSettings(horizon=3, thresholds=str(scores.folder)))
+
+
 def test_global_scope_has_one_threshold(scored):
     dataset, scores = scored()
     made = make_labels(dataset, scores, LabelSettings(horizon=3, scope="global"))
@@ -164,6 +231,10 @@ def test_interventions_are_positive_and_thresholds_do_not_move(make, cells):
     assert array(made, "positive").tolist() == (array(plain, "positive") | np.array(FLAGS)).tolist()
     assert made.settings["thresholds"] == plain.settings["thresholds"]
     assert not array(plain, "intervention").any()
+    sliced = make_labels(dataset, scores, LabelSettings(horizon=3, slices=4, interventions="is_intervention"))
+    without = make_labels(dataset, scores, LabelSettings(horizon=3, slices=4))
+    expected = np.where(FLAGS, 3, array(without, "slice"))
+    assert array(sliced, "slice").tolist() == expected.tolist()
 
 
 def test_all_positive_keeps_advantages_and_thresholds(scored):

@@ -47,6 +47,12 @@ def cut_video(path: Path, seconds: float) -> None:
     short.replace(path)
 
 
+def test_a_horizon_is_refused_where_it_would_do_nothing(trained, tiny_v30, tmp_path):
+    code, said = call(trained, tiny_v30, "--values", tmp_path, "--horizon", 5)
+    assert code == 1 and "--horizon 5 is for checkpoints that compare pairs" in said
+    assert "give the horizon to valuecurve label" in said and not list(tmp_path.iterdir())
+
+
 # -- pictures ----------------------------------------------------------------------------------------------
 
 

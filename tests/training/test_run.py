@@ -73,7 +73,8 @@ def test_a_run_writes_everything_that_it_promises(recipe):
     assert [row["step"] for row in rows if row["loss"]] == ["1", "2"]
     assert any(row["eval_auroc_last_frame"] or row["eval_nll"] for row in rows)
     assert ValueModel.from_pretrained(output / "model").config.num_bins == 201
-    assert ValueProcessor.from_pretrained(output / "model").fps == 10
+    processor = ValueProcessor.from_pretrained(output / "model")
+    assert (processor.fps, processor.fail, processor.fail_penalty) == (10, "floor", 0.0)
 
 
 def test_two_steps_then_resumed_to_four_is_the_same_as_four(recipe):

@@ -51,13 +51,19 @@ def label(
         str | None, typer.Option(help="Column of dense rewards, in steps; default: -1 a step.")
     ] = None,
     fail: Annotated[
-        str, typer.Option(help="floor or penalty: what a failure costs; as in training.")
-    ] = "floor",
-    fail_penalty: Annotated[float, typer.Option(help="Steps, for --fail penalty.")] = 0.0,
+        str | None, typer.Option(help="floor or penalty: what a failure costs; default: as in training.")
+    ] = None,
+    fail_penalty: Annotated[
+        float | None, typer.Option(help="Steps, for --fail penalty; default: as in training.")
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(help="Steps of one value unit: checkpoint, task_max, episode or a number of frames."),
     ] = "checkpoint",
+    thresholds: Annotated[
+        Path | None,
+        typer.Option(help="OTHER/values/TAG: judge by its thresholds, as rollouts by the demonstrations'."),
+    ] = None,
     values: Annotated[Path | None, typer.Option(help="Folder of sidecars instead of DATASET/values.")] = None,
     targets_only: Annotated[
         bool, typer.Option(help="Write value targets from outcomes alone; no scores are needed.")
@@ -88,6 +94,7 @@ def label(
             fail=fail,
             fail_penalty=fail_penalty,
             scale=_number(scale),
+            thresholds=None if thresholds is None else str(thresholds),
         )
         if targets_only:
             _write_targets(open_dataset(dataset), tag, settings, values, dry_run, as_json)

@@ -20,6 +20,7 @@ from valuecurve.labels.columns import flag_column, number_column
 from valuecurve.labels.label_set import OPTIONAL_COLUMNS
 from valuecurve.labels.rewards import time_after_failure, value_rewards
 from valuecurve.labels.settings import HORIZON, LabelSettings
+from valuecurve.labels.thresholds import tag_name, thresholds_of
 from valuecurve.returns import dataset_returns, task_scales
 from valuecurve.scoring.scores import Scores
 
@@ -65,12 +66,22 @@ def make_labels(
     a_t = a_t.astype(np.float32)  # as it is stored: the file gives the same labels again
     stage = _stage(view, settings)
     group, names = _groups(view, settings, stage)
-    levels = advantages.thresholds(a_t, group, settings.positive_fraction)
+    about = settings.described() | {"horizon": None if settings.mode == "full" else horizon}
+    if settings.mode == "progress":
+        about["progress"] = _progress_source(scores, settings)
+    else:
+        about["fail"], about["fail_penalty"] = settings.failure(scores.manifest["scores"])
+    if settings.thresholds is None:
+        levels = advantages.thresholds(a_t, group, settings.positive_fraction)
+    else:
+        levels, source = _thresholds_of(Path(settings.thresholds), about, group, names)
+        about |= source
     positive = advantages.indicators(a_t, group, levels)
     column = settings.interventions
     intervention = (
         np.zeros(len(a_t), bool) if column is None else flag_column(view, column, "--interventions")
     )
+    always = intervention | settings.all_positive
     index = view.frames["index"] if "index" in view.frames.column_names else pa.array(scores.rows)
     columns: dict = {
         "index": index,
@@ -81,23 +92,20 @@ def make_labels(
         "value_std": scores.value_std,
         "return": pa.nulls(len(a_t), pa.float32()) if returns is None else returns.astype(np.float32),
         "advantage": a_t,
-        "positive": positive | intervention | settings.all_positive,
+        "positive": positive | always,
         "intervention": intervention,
     }
     if stage is not None:
         columns["stage"] = stage
     if settings.slices:
-        columns["slice"] = advantages.n_slices(a_t, settings.slices, group)
+        classes = advantages.n_slices(a_t, settings.slices, group)
+        columns["slice"] = np.where(always, settings.slices - 1, classes).astype(classes.dtype)
     columns |= {name: array for name, array in scores.columns.items() if name in OPTIONAL_COLUMNS}
-    about = {
-        **settings.described(),
-        "horizon": None if settings.mode == "full" else horizon,
+    about |= {
         "thresholds": {names[code]: level for code, level in levels.items()},
         "outcomes": outcomes.source if outcomes else None,
         "versions": {"valuecurve": __version__},
     }
-    if settings.mode == "progress":
-        about["progress"] = _progress_source(scores, settings)
     return Labelling(pa.table(columns), about, view, outcomes, group, names)
 
 
@@ -197,13 +205,13 @@ def _return_advantage(
             f"{scores.folder} holds scores of pairs of frames: they measure progress, not returns. Use "
             "--mode progress"
         )
-    scale = episode_scales(view, settings.scale, about)
+    scale, (fail, fail_penalty) = episode_scales(view, settings.scale, about), settings.failure(about)
     rewards = value_rewards(
         view.lengths,
         outcomes.success,
         scale,
-        fail=settings.fail,
-        fail_penalty=settings.fail_penalty * view.fps / about["fps"],
+        fail=fail,
+        fail_penalty=fail_penalty * view.fps / about["fps"],
         rewards=None if column is None else number_column(view, column, "--reward-column"),
         v_min=about["v_min"],
     )
@@ -211,7 +219,7 @@ def _return_advantage(
     if settings.mode == "full":
         return returns, advantages.full_episode(returns, scores.value)
     a_t = advantages.dataset_n_step(rewards, scores.value, view.lengths, horizon)
-    if settings.fail == "floor" and column is None:
+    if fail == "floor" and column is None:
         a_t -= time_after_failure(view.lengths, outcomes.success, scale, horizon)
     return returns, a_t
 
@@ -281,6 +289,15 @@ def _progress_advantage(
 
 
 # -- groups ------------------------------------------------------------------------------------------------
+
+
+def _thresholds_of(
+    folder: Path, about: dict, group: np.ndarray, names: list[str]
+) -> tuple[dict[int, float], dict]:
+    """The thresholds of another tag by group, and what the manifest says of them."""
+    levels, fraction = thresholds_of(folder, about, [names[code] for code in np.unique(group)])
+    source = {"positive_fraction": fraction, "thresholds_of": tag_name(folder)}
+    return {names.index(name): level for name, level in levels.items()}, source
 
 
 def _stage(view: EpisodeDataset, settings: LabelSettings) -> np.ndarray | None:

@@ -32,15 +32,16 @@ class LabelSettings:
     outcome_column: str | None = None
     assume_outcome: str | None = None
     reward_column: str | None = None  # dense rewards, in steps
-    fail: str = "floor"  # "penalty"
-    fail_penalty: float = 0.0  # steps of the model, for "penalty"
+    fail: str | None = None  # "floor" | "penalty"; None: as the model was trained
+    fail_penalty: float | None = None  # steps of the model, for "penalty"; None: as it was trained
     scale: str | float = "checkpoint"  # "task_max" | "episode" | frames
+    thresholds: str | None = None  # folder of another tag whose thresholds these frames are judged by
 
     def __post_init__(self) -> None:
         number = isinstance(self.scale, int | float)
         _choice("mode", self.mode, MODES)
         _choice("scope", self.scope, SCOPES)
-        _choice("fail", self.fail, ("floor", "penalty"))
+        _choice("fail", self.fail or "floor", ("floor", "penalty"))
         if not number:
             _choice("scale", str(self.scale), ("checkpoint", "task_max", "episode"), " or a number of frames")
         rules = (
@@ -50,7 +51,7 @@ class LabelSettings:
             ("positive_fraction", self.positive_fraction, 0 <= self.positive_fraction <= 1, "from 0 to 1"),
             ("per_stage", self.stages, self.stages is None or self.stages >= 1, "1 or more"),
             ("slices", self.slices, self.slices is None or self.slices >= 2, "2 or more"),
-            ("fail_penalty", self.fail_penalty, 0 <= self.fail_penalty < math.inf, "0 or more steps"),
+            ("fail_penalty", self.fail_penalty, 0 <= (self.fail_penalty or 0) < math.inf, "0 or more steps"),
         )
         for name, value, fits, wanted in rules:
             if not fits:
@@ -77,14 +78,19 @@ class LabelSettings:
             if value and clash:
                 raise DatasetError(f"{_option(name)} {why}")
 
+    def failure(self, about: dict | None = None) -> tuple[str, float]:
+        """What a failed episode costs, ("floor" or "penalty", steps): as it is named here, else as the model
+        was trained by `about`, manifest["scores"], else "floor"."""
+        trained = (about or {}).get("fail") or "floor"
+        fail = self.fail or trained
+        if fail == "floor":
+            return fail, 0.0
+        penalty = (about or {}).get("fail_penalty", 0.0) if fail == trained else 0.0
+        return fail, float(penalty if self.fail_penalty is None else self.fail_penalty)
+
     def described(self) -> dict:
-        """For the manifest, which also gets what is known later: horizon, thresholds, outcomes."""
-        returns = {
-            "reward_column": self.reward_column,
-            "fail": self.fail,
-            "fail_penalty": self.fail_penalty,
-            "scale": self.scale,
-        }
+        """For the manifest, which also gets what is known later: horizon, thresholds, outcomes, failures."""
+        returns = {"reward_column": self.reward_column, "scale": self.scale}
         return {
             "mode": self.mode,
             "positive_fraction": self.positive_fraction,

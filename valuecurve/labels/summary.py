@@ -40,6 +40,8 @@ def summarise(labelling: Labelling) -> dict:
 def _ties(labelling: Labelling, a_t: np.ndarray) -> list[str]:
     """A warning for each group in which far more frames than asked for reach the threshold."""
     names, fraction = labelling.groups, labelling.settings["positive_fraction"]
+    if "thresholds_of" in labelling.settings:  # the share is what it is
+        return []
     levels = np.array([labelling.settings["thresholds"].get(name, np.nan) for name in names])
     reach = np.bincount(labelling.group, a_t.astype(np.float64) >= levels[labelling.group], len(names))
     share = reach / np.maximum(np.bincount(labelling.group, minlength=len(names)), 1)
@@ -120,6 +122,8 @@ def _how(summary: dict) -> list[str]:
         f"{mode} advantages{source}{horizon}, in value units; the highest "
         f"{settings['positive_fraction']:.0%} are positive, {scope}{stages}",
     ]
+    if "thresholds_of" in settings:
+        lines.append(f"the highest of {settings['thresholds_of']}: its thresholds are used (--thresholds)")
     if settings["interventions"]:
         lines.append(f"{summary['interventions']:,} frames of interventions are positive")
     if settings["all_positive"]:

@@ -34,13 +34,14 @@ def make_targets(
     outcomes = resolve_outcomes(dataset, settings.outcome_column, settings.assume_outcome, values)
     tasks = [dataset.tasks[index] for index in dataset.episode_tasks]
     column = settings.reward_column
+    fail, fail_penalty = settings.failure()
     targets, scales = dataset_targets(
         dataset.lengths,
         outcomes.success,
         tasks,
         scale="task_max" if settings.scale == "checkpoint" else settings.scale,
-        fail=settings.fail,
-        fail_penalty=settings.fail_penalty,
+        fail=fail,
+        fail_penalty=fail_penalty,
         rewards=None if column is None else number_column(dataset, column, "--reward-column"),
     )
     frames = dataset.frames
@@ -56,8 +57,8 @@ def make_targets(
     )
     about = {
         "scales": scales,
-        "fail": settings.fail,
-        "fail_penalty": settings.fail_penalty,
+        "fail": fail,
+        "fail_penalty": fail_penalty,
         "reward_column": column,
         "outcomes": outcomes.source,
         "fingerprint": dataset.fingerprint,

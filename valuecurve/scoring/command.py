@@ -23,7 +23,9 @@ def score(
     batch_size: Annotated[int, typer.Option(help="Frames in one forward pass.")] = 32,
     part_frames: Annotated[int, typer.Option(help="Frames of a part: what a kill loses at most.")] = 4096,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")] = "auto",
-    horizon: Annotated[int, typer.Option(help="Frames between both of a pair (pairwise checkpoints).")] = 50,
+    horizon: Annotated[
+        int | None, typer.Option(help="Frames between both of a pair (pairwise checkpoints); default: 50.")
+    ] = None,
     cameras: Annotated[
         str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
     ] = None,

@@ -18,6 +18,7 @@ from .pictures import Part
 from .scores import FIXED, FORMAT
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+HORIZON = 50  # frames; seed 3
 PAIR_COLUMNS = ("relative", "absolute_value", "absolute_advantage")
 
 
@@ -32,7 +33,7 @@ class Settings:
     batch_size: int = 32  # frames in one forward pass
     part_frames: int = 4096  # frames of a part: a kill loses a minute or two on a CPU, seconds on a GPU
     dtype: str = "auto"  # float32 | bfloat16 | auto
-    horizon: int = 50  # frames from a frame to the one that a pair compares it with (seed 3)
+    horizon: int | None = None  # frames from a frame to the one that a pair compares it with; None: HORIZON
     cameras: tuple[str, ...] = ()  # names; empty: all that the checkpoint knows
     state: bool = True  # put the state into the prompt, where the checkpoint was trained with it
     statistics: str | None = None  # key of the checkpoint's state statistics; default: the dataset's
@@ -44,7 +45,7 @@ class Settings:
             "every": (self.every >= 1, "1 or more"),
             "batch-size": (self.batch_size >= 1, "1 or more"),
             "part-frames": (self.part_frames >= 1, "1 or more"),
-            "horizon": (self.horizon >= 1, "1 or more"),
+            "horizon": (self.horizon is None or self.horizon >= 1, "1 or more"),
             "quantiles": (all(0 < level < 1 for level in self.quantiles), "between 0 and 1"),
             "dtype": (self.dtype in ("auto", *DTYPES), f"one of auto, {', '.join(DTYPES)}"),
             "scale": (self.scale is None or self.scale > 0, "positive"),
@@ -72,6 +73,11 @@ class Job:
     def __post_init__(self) -> None:
         """Raises ConfigError or DatasetError when the two do not fit."""
         self.settings.check()
+        if self.settings.horizon is not None and not self.pairs:
+            raise ConfigError(
+                f"--horizon {self.settings.horizon} is for checkpoints that compare pairs of frames, and "
+                "this one reads single frames: give the horizon to valuecurve label"
+            )
         numbers = self.settings.episodes
         asked = None if numbers is None else episode_numbers(numbers, self.dataset, "--episodes")
         positions = np.unique(self.dataset.episode_positions(asked))
@@ -86,6 +92,11 @@ class Job:
     def pairs(self) -> bool:
         """Whether the model judges pairs of frames."""
         return self.checkpoint.model.config.frames_per_sample == 2
+
+    @property
+    def horizon(self) -> int:
+        """Frames between both of a pair."""
+        return self.settings.horizon or HORIZON
 
     @property
     def dtype(self) -> torch.dtype:
@@ -187,7 +198,7 @@ class Job:
 
     def partners(self, rows: np.ndarray) -> np.ndarray:
         """The later frame that a pair compares each row with: `horizon` ahead, or the last, int64 [n]."""
-        return np.minimum(rows + self.settings.horizon, self.last_rows(rows))
+        return np.minimum(rows + self.horizon, self.last_rows(rows))
 
     def _wanted(self, rows: np.ndarray) -> np.ndarray:
         scored = rows[self.scored(rows)]
@@ -216,6 +227,8 @@ class Job:
             "weights": self.checkpoint.weights,
             "fps": self.checkpoint.processor.fps,
             "scales": self.scales,
+            "fail": self.checkpoint.processor.fail,
+            "fail_penalty": self.checkpoint.processor.fail_penalty,
             "v_min": float(config.v_min),
             "v_max": float(config.v_max),
             "num_bins": config.num_bins,
@@ -233,7 +246,7 @@ class Job:
             "batch_size": settings.batch_size,
             "versions": {name: version(name) for name in ("valuecurve", "torch", "transformers", "av")},
         }
-        scores |= {"horizon": settings.horizon} if self.pairs else {}
+        scores |= {"horizon": self.horizon} if self.pairs else {}
         about = {
             "key": dataset.key,
             "fingerprint": dataset.fingerprint,

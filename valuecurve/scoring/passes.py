@@ -175,5 +175,5 @@ def ahead(job: Job, rows: np.ndarray, difference: np.ndarray) -> np.ndarray:
     Source: seed 3's evaluation (extrapolated by the frames that have passed, clipped; 0 for the last frame).
     """
     passed = job.partners(rows) - rows
-    scaled = np.where(passed > 0, difference / np.maximum(passed, 1) * job.settings.horizon, 0.0)
+    scaled = np.where(passed > 0, difference / np.maximum(passed, 1) * job.horizon, 0.0)
     return np.clip(scaled, -1.0, 1.0).astype(np.float32)

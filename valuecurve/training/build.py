@@ -165,7 +165,8 @@ def _check_support(config: ValueConfig) -> None:
 
 
 def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
-    """Gives the processor the image layout of the model; cameras, statistics, scales, fps of the data."""
+    """Gives the processor the image layout of the model; cameras, statistics, scales, fps and the cost
+    of a failure of the data."""
     _check_support(model.config)
     processor.image_size = model.config.vision_config.image_size
     processor.vision_tokens_per_image = model.config.vision_tokens_per_image
@@ -175,3 +176,4 @@ def _fit(processor: ValueProcessor, model: ValueModel, data: RobotData) -> None:
     processor.state_statistics = data.state_statistics()
     processor.scales = {task: float(scale) for task, scale in data.scales.items()}
     processor.fps = float(data.fps)
+    processor.fail, processor.fail_penalty = data.fail, float(data.fail_penalty)

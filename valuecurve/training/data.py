@@ -29,6 +29,7 @@ from ..episodes import (
     select,
     split_episodes,
 )
+from ..episodes.layout import is_hub_id
 from ..processing_value import TokenRows, ValueProcessor
 from .config import ConfigError, DataConfig, PartConfig
 
@@ -115,6 +116,8 @@ class RobotData:
     parts: list[RobotPart]
     targets: np.ndarray  # float32 [N]
     scales: dict[str, float]
+    fail: str = "floor"  # what a failed episode costs, as of `returns.dataset_targets`
+    fail_penalty: float = 0.0
 
     @classmethod
     def prepare(cls, config: DataConfig) -> "RobotData":
@@ -153,7 +156,8 @@ class RobotData:
             )
             targets.append(of_part)
             scales |= part_scales
-        return cls(parts, np.concatenate(targets).astype(np.float32), scales)
+        together = np.concatenate(targets).astype(np.float32)
+        return cls(parts, together, scales, config.fail, config.fail_penalty)
 
     # --- all parts in one row of frames ----------------------------------------------------------------
 
@@ -242,6 +246,9 @@ class RobotData:
 
     def part_at(self, place: str | Path) -> RobotPart | None:
         """The part whose dataset lies there, if one does."""
+        if is_hub_id(place):
+            repo = str(place).partition("@")[0]
+            return next((p for p in self.parts if p.source.hub and p.source.hub.repo == repo), None)
         here = Path(place).resolve()
         return next((part for part in self.parts if part.source.root.resolve() == here), None)
 
@@ -272,12 +279,15 @@ class RobotData:
 
 
 def _keys(folders: list[str]) -> list[str | None]:
-    """Names for state statistics where the folders' own names are not distinct, else None."""
+    """Names for state statistics where the folders' own names are not distinct, else None.
+
+    A dataset of the Hub has its owner in its name anyway.
+    """
     names = [Path(folder).resolve().name for folder in folders]
     paths = [Path(folder).resolve() for folder in folders]
     return [
-        f"{path.parent.name}/{path.name}" if names.count(name) > 1 else None
-        for name, path in zip(names, paths, strict=True)
+        f"{path.parent.name}/{path.name}" if names.count(name) > 1 and not is_hub_id(folder) else None
+        for name, path, folder in zip(names, paths, folders, strict=True)
     ]
 
 
