@@ -36,8 +36,9 @@ hub: $(INSTALLED) ## start a Hub on this machine to push to and load from (PORT=
 	$(BIN)/python -m tests.hub_server --port $(PORT)
 
 .PHONY: test
-test: $(INSTALLED) ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(INSTALLED) ## the whole test suite, two to four tests at a time
+	@scripts/system_packages.sh chromium || echo "Without Chromium the tests in a browser are left out."
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: lint
 lint: $(INSTALLED) ## ruff (format and lint) and pyright, changing nothing

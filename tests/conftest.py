@@ -1,10 +1,14 @@
 """Fixtures shared by all tests: tiny real datasets (see tiny_datasets.py)."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: a core for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests import tiny_datasets by its name
 
