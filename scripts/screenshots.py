@@ -7,20 +7,15 @@
 
 import argparse
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
+from space_app import DEMO, NAMES, ROOT, find_chromium, running_space
 
-ROOT = Path(__file__).parent.parent
+SUMMARY = "Pictures of the Space: outputs/space/*.png"
 WAIT = 180  # seconds that anything may take
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}, "device_scale_factor": 2}
 PHONE: dict[str, Any] = {
@@ -29,7 +24,7 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
     "has_touch": True,
 }
-PICTURES = {
+PICTURES: dict[str, dict[str, Any]] = {
     "light": DESKTOP | {"color_scheme": "light"},
     "dark": DESKTOP | {"color_scheme": "dark"},
     "phone": PHONE | {"color_scheme": "light"},
@@ -38,57 +33,21 @@ PICTURES = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--checkpoint", action="append", help="folder; twice to compare (outputs/demo/model)")
+    parser = argparse.ArgumentParser(description=SUMMARY)
+    parser.add_argument("--checkpoint", type=Path, action="append", help="folder; twice to compare two")
     parser.add_argument("--example", default=None, help="id of the example; by default the first")
     parser.add_argument("--output", type=Path, default=ROOT / "outputs" / "space")
     parser.add_argument("--docs", action="store_true", help="write docs/space.webp")
     arguments = parser.parse_args()
-    places = [Path(place) for place in arguments.checkpoint or [ROOT / "outputs" / "demo" / "model"]]
-    missing = [place for place in places if not (place / "config.json").is_file()]
-    if missing:
-        sys.exit(f"error: {missing[0]} holds no checkpoint; make demo trains one")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    chromium = find_chromium()
     if chromium is None:
         sys.exit("error: no Chromium was found; apt-get install chromium")
+    places = arguments.checkpoint or [DEMO]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary:
-        process, url = start_app(places, Path(temporary))
-        try:
-            take_all(url, chromium, arguments.output, arguments.example, len(places) > 1)
-        finally:
-            process.terminate()
-            process.wait(60)
+    with running_space(places) as space:
+        take_all(space.url, chromium, arguments.output, arguments.example, len(places) > 1)
     if arguments.docs:
         write_docs(arguments.output / "light.png", ROOT / "docs" / "space.webp")
-
-
-def start_app(places: list[Path], temporary: Path) -> tuple[subprocess.Popen, str]:
-    """The app in a process of its own, answering; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    names = [f"value-{i}" if i else "value-tiny" for i in range(len(places))]
-    environment = os.environ | {
-        "VALUECURVE_CHECKPOINTS": ", ".join(f"{n}={p.resolve()}" for n, p in zip(names, places, strict=True)),
-        "PORT": str(port),
-        "TMPDIR": str(temporary),
-        "HF_HUB_OFFLINE": "1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=ROOT / "spaces" / "value_curves", env=environment
-    )
-    url, end = f"http://127.0.0.1:{port}/", time.monotonic() + WAIT
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            sys.exit(f"error: the app ended with {process.returncode}")
-        try:
-            urllib.request.urlopen(url, timeout=30).close()
-            return process, url
-        except OSError:
-            time.sleep(0.5)
-    process.kill()
-    sys.exit(f"error: the app did not answer within {WAIT} s")
 
 
 def take_all(url: str, chromium: str, output: Path, example: str | None, compare: bool) -> None:
@@ -114,7 +73,7 @@ def take_all(url: str, chromium: str, output: Path, example: str | None, compare
 def show_example(page: Page, url: str, example: str | None, compare: bool) -> None:
     """The example's curve, its cursor at two thirds of the time."""
     example = example or page.get_attribute("#examples button[data-example]", "data-example")
-    page.goto(f"{url}?example={example}&model=value-tiny" + ("&compare=value-1" if compare else ""))
+    page.goto(f"{url}?example={example}&model={NAMES[0]}" + (f"&compare={NAMES[1]}" if compare else ""))
     page.wait_for_selector('.vc[data-state="ready"]')
     page.wait_for_function("[...document.querySelectorAll('.vc video')].every(v => v.readyState >= 2)")
     page.locator(".vc-chart").focus()

@@ -254,7 +254,7 @@ function drawAdvantage(context, view, places) {
   rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
   text(context, "advantage", box.x, box.y - 13, colors.muted);
   text(context, "0", box.x - 8, yAt(0), colors.muted, "right");
-  text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "600");
+  text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "700");
 }
 
 /** The whole chart but for the cursor and the distribution beside it. */

@@ -269,7 +269,7 @@ function createEpisode(root, payload) {
 
   play.addEventListener("click", clock.toggle);
   tiles.addEventListener("click", clock.toggle);
-  const time = make("div.vc-time", {}, now, ` of ${seconds(payload.frames / payload.fps)}`);
+  const time = make("div.vc-time", {}, now, ` / ${seconds(payload.frames / payload.fps)}`);
   const transport = make("div.vc-transport", {}, play, time, segments("Speed", speeds, 1, clock.setRate));
   const watch = make("div.vc-watch", {}, cameras.length ? tiles : null, transport);
   const under = make("div.vc-under", {}, controls.look, summary);
