@@ -153,7 +153,7 @@ def _cards(result: dict) -> str:
     cells = []
     for key, name in [card for card in CARDS if card[0] in result]:
         kind = KINDS[key]
-        unit = " <small>frames</small>" if kind == FRAMES else ""
+        unit = " <span>frames</span>" if kind == FRAMES else ""
         cells.append(
             f"<div class='vm-card'><div class='vm-muted'>{name}</div><div class='vm-number'>"
             f"{number(result[key], kind)}{unit}</div>"
@@ -277,9 +277,10 @@ STYLE = """
 .vm-cards { display: grid; gap: 10px; margin: 8px 0 18px;
   grid-template-columns: repeat(auto-fit, minmax(145px, 1fr)); }
 .vm-card { background: var(--vm-card); border: 1px solid var(--vm-line); border-radius: 10px;
-  padding: 12px 14px; }
-.vm-number { font-size: 28px; font-weight: 650; letter-spacing: -0.01em; }
-.vm-number small { display: inline; font-size: 13px; font-weight: 400; letter-spacing: 0; }
+  padding: 11px 12px; }
+.vm .vm-card .vm-muted { font-size: 12px; }
+.vm-number { font-size: 27px; font-weight: 650; letter-spacing: -0.01em; white-space: nowrap; }
+.vm .vm-number span { display: inline; padding: 0; font-size: 13px; font-weight: 400; letter-spacing: 0; }
 .vm-curves { display: grid; gap: 14px; margin-bottom: 14px;
   grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 .vm figure { margin: 0; }
@@ -292,14 +293,15 @@ STYLE = """
 .vm-dot { fill: var(--vm-accent); }
 .vm-band { fill: var(--vm-accent); opacity: 0.18; }
 .vm-scroll { overflow-x: auto; }
-.vm-scroll td:first-child { white-space: nowrap; }
 .vm table { border-collapse: collapse; width: 100%; margin: 4px 0 10px; border: 0; }
 .vm table tr { border: 0; border-bottom: 1px solid var(--vm-line); }
 .vm table th, .vm table td { border: 0; padding: 6px 14px 6px 0; text-align: left; color: inherit; }
 .vm table th { font-weight: 650; padding-top: 18px; }
 .vm table td.vm-muted { color: var(--vm-muted); }
 .vm table .vm-right { text-align: right; white-space: nowrap; }
-.vm .vm-link { color: var(--vm-accent); text-decoration: underline; }
+.vm .vm-scroll td:first-child { white-space: nowrap; }
+.vm .vm-scroll th { white-space: normal; vertical-align: bottom; }
+.vm .vm-link { padding: 0; color: var(--vm-accent); text-decoration: underline; }
 .vm-message { border: 1px solid var(--vm-line); border-left: 4px solid #D55E00; border-radius: 8px;
   padding: 14px 16px; background: var(--vm-card); overflow-wrap: anywhere; }
 @media (max-width: 640px) {
