@@ -1,9 +1,12 @@
-"""A progress bar over frames, with frames per second and the time left."""
+"""A bar over frames, with frames per second and the time left; in a log, a line every half minute."""
 
 import time
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+LINE_EVERY = 30.0  # seconds, where the output is no terminal
 
 
 class frame_bar:
@@ -17,17 +20,26 @@ class frame_bar:
             TextColumn("{task.fields[rate]:.0f} frames/s"),
             TimeRemainingColumn(),
         )
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=not shown or total == 0)
+        self.console = Console(stderr=True, highlight=False)
+        self.text, self.total, self.shown = text, total, shown and total > 0
+        in_a_terminal = self.shown and self.console.is_terminal
+        self.progress = Progress(*columns, console=self.console, disable=not in_a_terminal)
         self.task = self.progress.add_task(text, total=total, rate=0.0)
 
     def __enter__(self):
-        self.began = time.monotonic()
+        self.began = self.said = time.monotonic()
         self.progress.start()
         return self.advance
 
     def advance(self, frames: int) -> None:
-        done = self.progress.tasks[self.task].completed + frames
-        self.progress.update(self.task, advance=frames, rate=done / max(time.monotonic() - self.began, 1e-6))
+        now, done = time.monotonic(), self.progress.tasks[self.task].completed + frames
+        rate = done / max(now - self.began, 1e-6)
+        self.progress.update(self.task, advance=frames, rate=rate)
+        if self.shown and self.progress.disable and now - self.said >= LINE_EVERY:
+            self.said = now
+            left = timedelta(seconds=round((self.total - done) / max(rate, 1e-6)))
+            line = f"{self.text}: {done:,.0f} of {self.total:,} frames, {rate:.0f} frames/s, {left} left"
+            self.console.print(line, soft_wrap=True)
 
     def __exit__(self, *_: object) -> None:
         self.progress.stop()
