@@ -16,6 +16,8 @@ from ..training import ConfigError
 from ..training.build import check_value_checkpoint
 from ..training.config import one_line
 
+NEEDED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]  # no pickles, no pictures, no code
+
 
 @dataclass
 class Checkpoint:
@@ -45,7 +47,7 @@ def load_checkpoint(place: str, revision: str | None = None) -> Checkpoint:
         raise ConfigError(f"there is no checkpoint at {place}: name a folder, or a model of the Hub.")
     try:
         if not folder.is_dir():
-            folder = Path(snapshot_download(place, revision=revision))
+            folder = Path(snapshot_download(place, revision=revision, allow_patterns=NEEDED))
             revision = folder.name
         check_value_checkpoint(str(folder))
         loaded: Any = ValueModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
