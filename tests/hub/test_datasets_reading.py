@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from valuecurve.episodes import (
     hub_cache,
     open_dataset,
     resolve_outcomes,
+    save_splits,
     write_outcomes,
 )
 from valuecurve.labels.label_set import read_labels
 from valuecurve.scoring import read_scores
+from valuecurve.training.config import DataConfig
+from valuecurve.training.data import RobotData
 
 REPO = "robots/tiny"
 
@@ -306,3 +310,45 @@ def test_an_export_of_a_dataset_of_the_hub_is_that_of_the_folder(hub, api, tmp_p
     theirs = {path.relative_to("b"): path.read_bytes() for path in Path("b").rglob("*") if path.is_file()}
     assert set(ours) == set(theirs)
     assert {path for path in ours if ours[path] != theirs[path]} <= {Path("meta/valuecurve.json")}
+
+
+# -- the other rooms ---------------------------------------------------------------------------------------
+
+
+def test_training_takes_datasets_of_the_hub_alone_and_in_mixtures(hub, api, tiny_v30, tmp_path):
+    push(api, tiny_v30)
+    make_dataset(tmp_path / "tiny", lengths=(5, 6, 7, 8))
+    alone = RobotData.prepare(DataConfig(dataset=f"{REPO}@main"))
+    assert alone.dataset.key == REPO
+    mixture = [{"dataset": REPO, "episodes": "0:4"}, {"dataset": str(tmp_path / "tiny"), "weight": 2.0}]
+    for entry in mixture:
+        entry.setdefault("weight", 1.0)
+    both = RobotData.prepare(DataConfig(mixture=mixture))
+    assert [part.dataset.key for part in both.parts] == [REPO, "tiny"]
+    assert both.part_at(REPO) is both.parts[0]
+    assert both.part_at(tmp_path / "tiny") is both.parts[1]
+    both.frame_stores(16, "bicubic", str(tmp_path / "store"))
+    assert set(videos(hub)) == {
+        f"videos/{key}/chunk-000/file-{i:03d}.mp4" for key in (TOP, WRIST) for i in (0, 1)
+    }
+    save_splits("split.json", [(part.source, part.split) for part in both.parts])
+    entries = json.loads(Path("split.json").read_text())["datasets"]
+    assert entries[0]["name"] == REPO and len(entries[0]["revision"]) == 40
+    assert "name" not in entries[1]
+
+
+def test_scores_of_a_dataset_of_the_hub_are_those_of_the_folder(hub, api, life):
+    shutil.copytree(life.dataset, "local", ignore=shutil.ignore_patterns("values"))
+    commit = push(api, Path("local"))
+    model = str(life.run / "model")
+    for place in ("local", REPO):
+        result = run("score", model, place, "--tag", "again", "--episodes", "0, 2")
+        assert result.exit_code == 0, result.stderr
+    there, here = read_scores(open_dataset(REPO), "again"), read_scores(open_dataset("local"), "again")
+    assert np.array_equal(there.value, here.value)
+    assert there.manifest["dataset"] == {
+        **here.manifest["dataset"],
+        "key": REPO,
+        "name": REPO,
+        "revision": commit,
+    }

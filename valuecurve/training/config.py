@@ -30,7 +30,9 @@ class ConfigError(ValueError):
 class PartConfig:
     """What each dataset of a mixture may have of its own."""
 
-    dataset: str = field(default="", metadata={"help": "LeRobot dataset folder (v3.0 or v2.1)."})
+    dataset: str = field(
+        default="", metadata={"help": "LeRobot dataset: a folder, or org/name[@revision] of the Hub."}
+    )
     weight: float | None = field(default=None, metadata={"help": "Share of the frames; default: by size."})
     episodes: str | list[int] | None = field(
         default=None, metadata={"help": "Episodes to use: a list, or '0:100, 150'; default: all."}

@@ -283,7 +283,7 @@ def _keys(folders: list[str]) -> list[str | None]:
 
     A dataset of the Hub has its owner in its name anyway.
     """
-    names = [Path(folder).resolve().name for folder in folders]
+    names = [folder if is_hub_id(folder) else Path(folder).resolve().name for folder in folders]
     paths = [Path(folder).resolve() for folder in folders]
     return [
         f"{path.parent.name}/{path.name}" if names.count(name) > 1 and not is_hub_id(folder) else None

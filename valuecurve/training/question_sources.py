@@ -33,7 +33,7 @@ from datasets import Dataset, IterableDataset, load_dataset
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..episodes import DatasetError, EpisodeDataset, FrameStore, build_frame_store, open_dataset
-from ..episodes.layout import open_parquet, unreadable
+from ..episodes.layout import is_hub_id, open_parquet, unreadable
 from ..episodes.video import find_camera
 from .config import one_line
 
@@ -299,7 +299,15 @@ KINDS = {  # key of an answer -> kind of question, as `lerobot-annotate` of LeRo
 
 
 def is_lerobot(place: str | Path) -> bool:
-    return (Path(place) / "meta" / "info.json").is_file()
+    """Whether a LeRobot dataset is there, in a folder or on the Hub."""
+    if not is_hub_id(place):
+        return (Path(place) / "meta" / "info.json").is_file()
+    from ..episodes.hub_dataset import open_hub
+
+    try:
+        return bool(open_hub(place).sizes)
+    except DatasetError:
+        return False
 
 
 def open_lerobot(
