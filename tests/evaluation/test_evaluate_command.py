@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 
 from valuecurve.cli import app
 from valuecurve.evaluation.eval_results import eval_result_entries, eval_results
-from valuecurve.evaluation.report_text import markdown
+from valuecurve.evaluation.report_text import command_of, markdown
 
 TASKS = ("push the <b>puck</b> | to *goal*", "open `the` drawer")
 
@@ -136,13 +138,39 @@ def test_the_table_fits_a_terminal_of_80_columns(written):
     assert str(written.folder / "report.md") in lines and "Images shuffled: With" in written.printed
 
 
+def test_the_command_of_the_report_says_what_differs_from_the_defaults(written):
+    words = shlex.split(command_of(written.report))
+    assert words[:2] == ["valuecurve", "evaluate"] and words[3] == written.report["dataset"]["key"]
+    assert words[4:] == ["--split", "all", "--resamples", "50"]
+    other = {**written.report, "settings": {"probes": False, "cameras": ["top", "wrist"], "fail": "floor"}}
+    assert command_of(other).endswith("--no-probes --cameras top,wrist --fail floor")
+
+
+def test_pairs_single_frames_and_successes_alone_have_a_report_too(hold, tmp_path):
+    """Everything that can be undefined is, and the report is whole."""
+    data = make_dataset(tmp_path / "short", lengths=(1, 9, 1, 8, 60, 1), success=[True] * 6, files=1)
+    held = hold(data, {"frames_per_sample": 2, "v_min": -1.0, "v_max": 1.0}, {"scale": "episode"})
+    place = tmp_path / "report"
+    result = type_in(held.folder, data, "--split", "all", "--resamples", 20, "--output", place,
+                     "--cache-dir", tmp_path / "frames")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    text = (place / "report.md").read_text()
+    assert "progress since the first frame" in text and "pairs of frames" in text
+    assert "the same outcome" in text and "nan" not in text.lower().replace("nanosecond", "")
+    assert "all 6 episodes are successes" in text  # the warning of the outcomes
+    report = json.loads((place / "report.json").read_text())
+    assert report["metrics"]["model"]["auroc_last_frame"] is None
+    assert report["labels"]["settings"]["mode"] == "progress"
+    assert set(report["outcomes"]) == {"success"}
+
+
 # -- results for the model card ----------------------------------------------------------------------------
 
 
 def test_a_model_card_reads_the_model_index(written, tmp_path):
     block = (written.folder / "model-index.yaml").read_text()
-    card = ModelCard(f"---\n{block}---\n\n# A model\n")
-    results = {result.metric_type: result for result in getattr(card.data, "eval_results")}
+    data: Any = ModelCard(f"---\n{block}---\n\n# A model\n").data
+    results = {result.metric_type: result for result in data.eval_results}
     assert results["mae"].metric_value == pytest.approx(written.report["metrics"]["model"]["mae"], abs=1e-4)
     assert results["mae"].dataset_type == "lab/sample" and results["mae"].dataset_split == "all"
     assert results["mae"].task_type == "robotics"

@@ -1,7 +1,8 @@
 """How good is a value function, and what does it look like?
 
 Baselines that it must beat, figures and overlay videos of its curves, and the table of its metrics
-(the metrics themselves are pure arrays, in `valuecurve.metrics`). `answers` measures how well it answers.
+(the metrics themselves are pure arrays, in `valuecurve.metrics`). `evaluating` measures a checkpoint against
+all of it, `report` writes what was found; `answers` measures how well it answers.
 """
 
 from ..metrics import quantiles as quantiles

@@ -46,6 +46,7 @@ def eval_results(report: dict, dataset_id: str | None = None) -> list[EvalResult
             dataset_type=dataset_id or dataset["key"],
             dataset_name=dataset["key"].split("/")[-1],
             dataset_split=evaluated["split"],
+            dataset_revision=dataset.get("revision"),
             dataset_args={"fingerprint": dataset["fingerprint"], "episodes": evaluated["episodes"]},
             metric_type=key,
             metric_name=name,
@@ -73,7 +74,13 @@ def eval_result_entries(report: dict, dataset_id: str | None = None) -> list[Eva
     evaluated, dataset = report["evaluated"], report["dataset"]
     notes = f"{evaluated['split']} split, {evaluated['episodes']} episodes, data {dataset['fingerprint'][:8]}"
     return [
-        EvalResultEntry(dataset_id=name, task_id=key, value=round(value, DIGITS), notes=notes)
+        EvalResultEntry(
+            dataset_id=name,
+            task_id=key,
+            value=round(value, DIGITS),
+            dataset_revision=dataset.get("revision"),
+            notes=notes,
+        )
         for key, _, value in _values(report)
     ]
 

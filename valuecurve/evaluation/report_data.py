@@ -3,6 +3,7 @@
 Nothing here names a place on a machine: models and datasets go by their names and fingerprints.
 """
 
+from dataclasses import fields
 from importlib.metadata import version
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..metrics import ValueReport
 from ..metrics_bootstrap import CONFIDENCE, SEED
 from .evaluating import Evaluation, differences, outcome_groups, task_groups
 from .probes import NAMES
-from .subject import Subject, scores_about
+from .subject import EvaluationSettings, Subject, scores_about
 
 FORMAT = 1
 BASELINES = ("constant", "elapsed_time")
@@ -31,6 +32,7 @@ def report_of(found: Evaluation) -> dict:
         "format": FORMAT,
         "model": _model(subject),
         "dataset": _dataset(subject.job.dataset),
+        "settings": _settings(subject.settings),
         "evaluated": _evaluated(subject),
         "targets": _targets(subject),
         "confidence": {
@@ -85,11 +87,18 @@ def _model(subject: Subject) -> dict:
 def _dataset(dataset: EpisodeDataset) -> dict:
     return {
         "key": dataset.key,
+        **dataset.origin,
         "fingerprint": dataset.fingerprint,
         "fps": dataset.fps,
         "episodes": len(dataset.episode_ids),
         "frames": dataset.frames.num_rows,
     }
+
+
+def _settings(settings: EvaluationSettings) -> dict:
+    """What differs from the defaults of `valuecurve evaluate`; `values` is a place on this machine."""
+    pairs = {f.name: (getattr(settings, f.name), f.default) for f in fields(settings) if f.name != "values"}
+    return {name: value for name, (value, default) in pairs.items() if value != default}
 
 
 def _evaluated(subject: Subject) -> dict:

@@ -3,6 +3,7 @@
 Made of the JSON's plain data alone. Task texts, which may hold anything, are escaped.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from .markdown import arrow, cell, counted, escaped, figure, is_known, number, percent, shortened, table
@@ -33,6 +34,7 @@ COMPARED = {  # in groups, the baselines' metrics beside the model's
     "explained_variance": ("elapsed_time",),
 }
 FORECASTS = {"model": "Model", "constant": "Constant", "elapsed_time": "Elapsed time"}
+SWITCHES = {"probes": "--no-probes", "state": "--no-state"}  # settings that are on by default
 SMALL = 420  # pixels, of square figures
 COVERAGE = (50, 80, 90, 95)
 LIMITS = (
@@ -161,11 +163,16 @@ def _subject(report: dict) -> str:
         ("Known from", evaluated["split_source"]),
         ("Outcomes", f"{counted(evaluated['successes'], 'success', 'successes')}, "
                      f"{counted(evaluated['failures'], 'failure')}, from {escaped(evaluated['outcomes'])}"),
-        ("Targets", f"normalised, negative time to success{rewards}; {cost}"),
+        ("Targets", f"{_target(model)}{rewards}; {cost}"),
         ("Intervals", f"{report['confidence']['level']:.0%}, {report['confidence']['method']}, "
                       f"{report['confidence']['resamples']:,} resamples"),
     ]  # fmt: skip
     return "## What was evaluated\n\n" + table(["", ""], rows, numbers=False)
+
+
+def _target(model: dict) -> str:
+    what = "normalised, negative time to success"
+    return what if model["frames_per_sample"] == 1 else f"{what}, less that of the episode's first frame"
 
 
 def _inputs(model: dict) -> str:
@@ -185,7 +192,7 @@ def _results(report: dict) -> str:
     text = (
         "## Results\n\n"
         "↓ lower is better, ↑ higher is better; in brackets the 95% interval of the model's number. "
-        "A value unit is the whole time that the task's longest training episode took (table of tasks below)."
+        f"{_unit(report)}"
     )
     if report["baselines_from"]:
         text += (
@@ -197,6 +204,14 @@ def _results(report: dict) -> str:
         text += " One episode alone leaves nothing to fit baselines on."
     headings = ["", *(FORECASTS[name] for name in shown)]
     return f"{text}\n\n{table(headings, rows)}"
+
+
+def _unit(report: dict) -> str:
+    if report["model"]["frames_per_sample"] == 2:
+        return "Values are progress since the first frame of the episode."
+    if not report["targets"]["scales"]:
+        return "A value unit is the length of the episode itself."
+    return "What a value unit stands for is in the table of tasks below."
 
 
 def _probes(report: dict) -> str:
@@ -357,10 +372,20 @@ def _limits() -> str:
 
 def _again(report: dict) -> str:
     versions = ", ".join(f"{name} {release}" for name, release in report["versions"].items())
-    split = report["evaluated"]["split"]
-    command = f"valuecurve evaluate {report['model']['name']} {report['dataset']['key']} --split {split}"
     made = f"Made with {versions}. All numbers: [report.json](report.json)."
-    return f"## Again\n\n```bash\n{command}\n```\n\n{made}"
+    return f"## Again\n\n```bash\n{command_of(report)}\n```\n\n{made}"
+
+
+def command_of(report: dict) -> str:
+    """The command that makes the report again; model and dataset by their names."""
+    words = ["valuecurve", "evaluate", report["model"]["name"], report["dataset"]["key"]]
+    for name, value in report["settings"].items():
+        if name in SWITCHES:
+            words.append(SWITCHES[name])
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", text]
+    return shlex.join(words)
 
 
 def _with_interval(group: dict, key: str, decimals: int) -> str:
