@@ -262,6 +262,7 @@ def test_an_export_opens_again_by_name_and_its_episodes_decode(hub, api, labelle
     found = card(hub, "robots/export")
     assert {"LeRobot", "robotics"} <= set(found.data.to_dict()["tags"])
     assert "| format | [LeRobot](https://github.com/huggingface/lerobot) v3.0 |" in found.text
+    assert r"asked with the positive one: `'push the puck\nAdvantage: positive'`" in found.text
     assert "(labels.png)" in found.text and "labels.png" in hub.files("dataset", "robots/export")
     assert "scored by `tiny`" in found.text
     labels = read_labels(open_dataset(labelled), "v1")

@@ -18,9 +18,14 @@ from valuecurve.episodes.layout import DatasetError
 
 LIMIT_GB = 50.0  # of videos, where VALUECURVE_CACHE_GB says nothing; an assumption
 GRACE = 10.0  # seconds for which another process may be about to open what it has just fetched
+LOOK = 60.0  # seconds after which what other processes have fetched is counted too
+ROOM = (
+    0.9  # share of the limit that is left after removing: many small files are not looked through each time
+)
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 _held: Counter[Path] = Counter()  # real files that this process reads
 _lock = threading.RLock()
+_known: dict[Path, tuple[float, float]] = {}  # cache -> (bytes of videos, when they were counted)
 
 
 def cache_folder() -> Path:
@@ -62,22 +67,33 @@ def held(path: Path) -> Iterator[None]:
                 del _held[real]
 
 
+def count(cache: Path, size: int) -> None:
+    """Note that a file of this many bytes was fetched."""
+    with _lock:
+        total, since = _known.get(cache, (0.0, -LOOK))
+        _known[cache] = total + size, since
+
+
 def trim(cache: Path) -> list[Path]:
-    """Remove the videos that were not used for the longest time, until the rest is within the limit.
+    """Where the limit is passed, remove the videos that were not used for the longest time.
 
     Returns:
         the files that are gone, as the snapshots called them.
     """
     limit, gone = limit_bytes(), []
     with _lock:
+        total, since = _known.get(cache, (math.inf, -LOOK))
+        if total <= limit and time.monotonic() - since < LOOK:
+            return []
         names = _videos(cache)
         found = []
         for real in names:
             status = real.stat()
             found.append((status.st_mtime, status.st_size, real))
         total = sum(size for _, size, _ in found)
+        enough = limit if total <= limit else ROOM * limit
         for used, size, real in sorted(found):
-            if total <= limit:
+            if total <= enough:
                 break
             if _held[real] > 0 or time.time() - used < GRACE:
                 continue
@@ -85,6 +101,7 @@ def trim(cache: Path) -> list[Path]:
                 _remove(path, cache)
             gone += names[real]
             total -= size
+        _known[cache] = total, time.monotonic()
     return gone
 
 

@@ -28,7 +28,7 @@ from huggingface_hub.utils import tqdm
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from valuecurve.episodes.hub_cache import cache_folder, held, limit_bytes, trim
+from valuecurve.episodes.hub_cache import cache_folder, count, held, limit_bytes, trim
 from valuecurve.episodes.hub_errors import explain, is_unreachable
 from valuecurve.episodes.layout import DatasetError
 
@@ -174,6 +174,7 @@ class HubFiles:
             )
         except Exception as error:
             raise self._failed(error, name) from error
+        count(self.cache, self.sizes[name])
 
     def _failed(self, error: Exception, name: str) -> DatasetError:
         return DatasetError(explain(error, self.repo, self.revision, self.cache, name))

@@ -133,7 +133,7 @@ def label_facts(
             "frames": f"{row['frames']:,}",
             "positive": f"{row['positive']:.1%}",
             "threshold": "–" if row["threshold"] is None else f"{row['threshold']:+.4f}",
-            "scale": "–" if row["scale"] is None else f"{row['scale']:g}",
+            "scale": "–" if row["scale"] is None else _steps(row["scale"], manifest["scores"]["fps"]),
         }
         for row in shares
     ]
@@ -183,7 +183,7 @@ def _how(settings: Mapping[str, Any], fps: float) -> str:
     if settings.get("all_positive"):
         share = "all frames are positive"
     costs = {
-        "floor": "every frame of a failure is at the lowest value",
+        "floor": "failed episodes count as the lowest value at every frame",
         "penalty": "a failure costs a penalty",
     }
     cost = costs.get(settings.get("fail", ""), "")
@@ -215,6 +215,10 @@ def _link(name: str, revision: str | None, kind: str = "") -> str:
     if not revision or not COMMIT.fullmatch(revision):
         return f"`{cell(name)}`"
     return f"[{name}]({constants.ENDPOINT}/{kind}{name}/tree/{revision}) at revision `{revision[:12]}`"
+
+
+def _steps(scale: float, fps: float) -> str:
+    return f"{scale:g} ({scale / fps:.1f} s)"
 
 
 def _columns(schema: pa.Schema | None) -> list[dict[str, str]]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
+from valuecurve.advantages import indicator_text
 from valuecurve.episodes import EpisodeDataset, open_dataset
 from valuecurve.episodes.layout import is_hub_id, read_parquet
 from valuecurve.episodes.outcome_file import outcome_file
@@ -226,9 +227,11 @@ def _export_facts(export: dict, dataset: EpisodeDataset | None, files: dict[str,
     fps = dataset.fps if dataset is not None else export["scores"]["fps"]
     shares, tag = export.get("shares", []), export["tag"]
     facts = cards.label_facts(tag, export, shares, fps, schema, picture, block=f"export {tag}")
-    template = export.get("template")
-    made = f"exported by valuecurve {export['valuecurve']} in the format `{export['format']}`"
-    facts["made"].append(made + (f", task texts by the template `{template!r}`" if template else ""))
+    facts["made"].append(f"exported by valuecurve {export['valuecurve']} in the format `{export['format']}`")
+    if export["format"] == "lerobot" and shares:
+        asked = indicator_text(shares[0]["task"], True, export["template"])
+        said = "the task of every frame ends in its indicator; a policy is asked with the positive one"
+        facts["made"].append(f"{said}: `{asked!r}`")
     return facts
 
 
