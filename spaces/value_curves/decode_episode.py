@@ -22,7 +22,8 @@ from pathlib import Path
 import av
 import numpy as np
 from limits import Limits, VisitorError
-from sources import Source, guard_ffmpeg, open_source
+from sources import Source, open_source
+from videos import guard_ffmpeg
 
 from valuecurve.episodes.layout import DatasetError
 

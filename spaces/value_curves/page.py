@@ -46,14 +46,17 @@ CARD_SCRIPT = """
 element.addEventListener('click', event => {
     const card = event.target.closest('button[data-example]');
     if (!card) return;
-    for (const other of element.querySelectorAll('button[data-example]'))
-        other.setAttribute('aria-pressed', other === card);
     trigger('click', {example: card.dataset.example});
 });
 """
-SCROLL = """() => {
-    if (window.innerWidth < 900) document.querySelector('#stage')?.scrollIntoView({block: 'start'});
+MARK = """what => {
+    for (const card of document.querySelectorAll('#examples button[data-example]'))
+        card.setAttribute('aria-pressed', what === `example ${card.dataset.example}`);
 }"""
+SHOW = f"""what => {{
+    ({MARK})(what);
+    if (window.innerWidth < 900) document.querySelector('#stage')?.scrollIntoView({{block: 'start'}});
+}}"""
 
 
 def make_page(service: Service) -> gr.Blocks:
@@ -113,12 +116,11 @@ def _upload_choices(service: Service, found: dict[str, Any]) -> None:
     found["files"] = gr.File(
         label="One video for each camera, or a zip", file_count="multiple", elem_id="upload", height=150
     )
-    found["task"] = gr.Dropdown(
-        _known_tasks(service),
-        value="",
+    tasks = sorted({example.task for example in service.examples})
+    found["task"] = gr.Textbox(
         label="What should the robot do?",
-        info="A few words, for example: open the drawer",
-        allow_custom_value=True,
+        info=f"In a few words, for example: {tasks[0]}",
+        max_lines=1,
         elem_id="task",
     )
     found["upload_button"] = gr.Button("Show its curve", variant="primary", elem_id="analyse-upload")
@@ -138,11 +140,6 @@ def _upload_choices(service: Service, found: dict[str, Any]) -> None:
         "deleted when you leave, within the hour at the latest.</p>",
         elem_classes="small",
     )
-
-
-def _known_tasks(service: Service) -> list[str]:
-    """Tasks of the first model, as suggestions: of the examples where the model is not loaded yet."""
-    return sorted({example.task for example in service.examples})
 
 
 def _cards(service: Service) -> str:
@@ -171,7 +168,7 @@ def _cards(service: Service) -> str:
 
 def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: list) -> None:
     """Events of the page; none of them is part of the API."""
-    last = gr.State("")  # what is shown: "example 3", "upload" or "hub"
+    last = gr.Textbox("", visible="hidden")  # what is shown: "example 3", "upload" or "hub"
     given = [controls[name] for name in GIVEN]
     heavy: dict[str, Any] = {
         "outputs": [*outputs, last],
@@ -207,13 +204,13 @@ def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: 
         if request.session_hash:
             service.results.end_session(request.session_hash)
 
-    controls["cards"].click(example, given, **heavy).then(None, js=SCROLL)
-    controls["upload_button"].click(upload, given, **heavy).then(None, js=SCROLL)
-    controls["hub_button"].click(hub, given, **heavy).then(None, js=SCROLL)
+    controls["cards"].click(example, given, **heavy).then(None, last, js=SHOW)
+    controls["upload_button"].click(upload, given, **heavy).then(None, last, js=SHOW)
+    controls["hub_button"].click(hub, given, **heavy).then(None, last, js=SHOW)
     for name in ("model", "compare"):
         controls[name].input(again, [last, *given], **heavy)
     heavy["outputs"] = [*heavy["outputs"], controls["model"], controls["compare"]]
-    page.load(reopen, given, **heavy)
+    page.load(reopen, given, **heavy).then(None, last, js=MARK)
     page.unload(leave)
 
 

@@ -78,9 +78,8 @@ class Service:
         with lock:
             if key not in self._shown:
                 request = Request(dataset=str(EXAMPLES), name=SAMPLE, episode=int(identity))
-                analysed = self._analyse(request, None, list(key[1:]), None, progress)
-                analysed.payload["episode"] = self.examples[known.index(identity)].source
-                self._shown[key] = analysed
+                number = self.examples[known.index(identity)].source
+                self._shown[key] = self._analyse(request, None, list(key[1:]), None, progress, number)
             return self._shown[key]
 
     def upload(
@@ -128,7 +127,7 @@ class Service:
         Raises:
             VisitorError: no such dataset or episode.
         """
-        name = (dataset or "").strip().removeprefix("https://huggingface.co/datasets/").strip("/")
+        name = (dataset or "").strip().removeprefix("https://huggingface.co/datasets/").rstrip("/")
         if not HUB_NAME.fullmatch(name) or ".." in name:
             raise VisitorError(
                 "That is no dataset of the Hub: write organisation/name, for example lerobot/pusht, and if "
@@ -139,8 +138,15 @@ class Service:
         return self._analyse(request, None, models, session, progress)
 
     def _analyse(
-        self, request: Request, task: str | None, models: list[str], session: str | None, progress: Progress
+        self,
+        request: Request,
+        task: str | None,
+        models: list[str],
+        session: str | None,
+        progress: Progress,
+        number: int | None = None,
     ) -> Analysed:
+        """The work itself. `number`: what the episode is called, if not by its index."""
         names = self.checkpoints.check(models)
         has_own_task = bool(request.dataset) or any(file.lower().endswith(".zip") for file in request.files)
         if not has_own_task or (task and task.strip()):
@@ -155,12 +161,13 @@ class Service:
                 request, work, result.folder, sizes, self.limits, part(progress, 0.05, 0.5)
             )
             text = decide_task(episode, task, self.limits)
+            episode.episode = episode.episode if number is None else number
             notes, scored = list(episode.notes), []
             for number, (name, checkpoint) in enumerate(zip(names, loaded, strict=True)):
                 step = part(progress, 0.5 + 0.5 * number / len(names), 0.5 + 0.5 * (number + 1) / len(names))
                 one, more = score(name, checkpoint, episode, text, self.dtype, step)
                 scored.append(one)
-                notes += more
+                notes += [note for note in more if note.replace(name, names[0]) not in notes]
             if scored[0].scale_steps is None and checkpoint_tasks(loaded[0]):
                 known = ", ".join(f"“{known}”" for known in checkpoint_tasks(loaded[0])[:4])
                 notes.append(

@@ -1,0 +1,191 @@
+"""What becomes of a visitor's files: bounds of decoding, folders that nobody can guess, tidying up."""
+
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from checkpoints import Checkpoints, parse
+from decoding import Request, environment, read_episode
+from downloads import KINDS, make
+from limits import Limits, VisitorError, clean_task
+from results import Results
+from service import EXAMPLES, Service
+from tiny_datasets import bars, write_video
+
+
+def silent(share: float, text: str) -> None:
+    pass
+
+
+@pytest.fixture
+def results(tmp_path) -> Results:
+    (tmp_path / "root").mkdir()
+    return Results(3600, tmp_path / "root")
+
+
+@pytest.fixture
+def video(tmp_path) -> str:
+    path = tmp_path / "side.mp4"
+    write_video(path, [bars(1, frame, 48, 64) for frame in range(20)], fps=10)
+    return str(path)
+
+
+# -- the decoding process ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        (Limits(decode_seconds=0.05), "took longer than 0 s: send a shorter or smaller video"),
+        (
+            Limits(decode_memory_mb=64),
+            "needs? more memory than a visitor has|takes more memory than a visitor",
+        ),
+    ],
+)
+def test_decoding_is_ended_at_its_bounds_and_the_visitor_is_told(results, video, tmp_path, limits, message):
+    work = results.work()
+    with pytest.raises(VisitorError, match=message):
+        read_episode(Request(files=[video]), work, tmp_path, [(32, "bicubic")], limits, silent)
+
+
+def test_what_the_process_says_names_no_place_of_the_machine(results, tmp_path):
+    archive = tmp_path / "broken.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("d/meta/info.json", '{"codebase_version": "v9.9"}')
+    work = results.work()
+    with pytest.raises(VisitorError, match="codebase_version 'v9.9' is not supported") as caught:
+        read_episode(Request(files=[str(archive)]), work, tmp_path, [(32, "bicubic")], Limits(), silent)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_the_process_is_given_no_secret(tmp_path, monkeypatch):
+    secrets = {
+        "HF_TOKEN": "hf_1",
+        "AWS_SECRET_ACCESS_KEY": "2",
+        "VALUECURVE_CHECKPOINTS": "3",
+        "API_KEY": "4",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    given = environment(tmp_path)
+    assert not secrets.keys() & given.keys()
+    assert given["HF_HUB_DISABLE_IMPLICIT_TOKEN"] == "1"
+    assert not Path(given["HF_TOKEN_PATH"]).exists()
+
+
+# -- results -----------------------------------------------------------------------------------------------
+
+
+def test_tokens_are_long_and_never_the_same(results):
+    tokens = {results.create("a").token for _ in range(50)}
+    assert len(tokens) == 50 and min(map(len, tokens)) >= 24
+
+
+def test_when_a_visitor_leaves_only_this_visitors_files_go(results):
+    upload, shared = (results.root / "uploads" / name for name in ("mine.mp4", "ours.mp4"))
+    outside = results.root.parent / "elsewhere.mp4"
+    for path in (upload, shared, outside):
+        path.write_bytes(b"v")
+    mine, yours, example = results.create("me"), results.create("you"), results.create(None)
+    results.uses("me", [str(upload), str(shared), str(outside)])
+    results.uses("you", [str(shared)])
+    results.end_session("me")
+    assert results.get(mine.token) is None and not mine.folder.exists()
+    assert results.get(yours.token) is yours and results.get(example.token) is example
+    assert (upload.exists(), shared.exists(), outside.exists()) == (False, True, True)
+
+
+def test_old_results_go_and_examples_stay(results):
+    old, example = results.create("me"), results.create(None)
+    results.sweep(time.monotonic() + 3599)
+    assert old.folder.exists()
+    results.sweep(time.monotonic() + 3601)
+    assert not old.folder.exists() and example.folder.exists()
+
+
+# -- the service -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(space_checkpoints, results) -> Service:
+    places = {name: str(place) for name, place in space_checkpoints.items()}
+    return Service(Checkpoints(places), results, Limits(), dtype="float32")
+
+
+def test_an_upload_leaves_its_result_and_nothing_else(service, results, video):
+    analysed = service.upload([video], "push <b>it</b>", [], "me", silent)
+    assert analysed.payload["task"] == "push <b>it</b>"  # plain text: whoever shows it escapes it
+    assert list((results.root / "work").iterdir()) == []
+    names = {path.name for path in analysed.result.folder.iterdir()}
+    assert names == {"video-0.mp4", "scores.npz", "about.json"}
+    for kind in KINDS:
+        assert make(analysed.result, kind)
+        assert (analysed.result.folder / kind).stat().st_size > 100
+    assert names | set(KINDS) == {path.name for path in analysed.result.folder.iterdir()}
+
+
+def test_an_upload_that_fails_leaves_nothing(service, results, tmp_path):
+    (tmp_path / "fake.mp4").write_bytes(b"no video")
+    with pytest.raises(VisitorError, match="fake.mp4 is not a video"):
+        service.upload([str(tmp_path / "fake.mp4")], "push", [], "me", silent)
+    assert list((results.root / "work").iterdir()) == []
+    assert list((results.root / "results").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"files": []}, "Nothing was uploaded"),
+        ({"task": "  "}, "The task is missing"),
+        ({"task": "a" * 400}, "The task has 400 letters, and at most 300 are read"),
+        ({"models": ["../../etc"]}, "There is no model '../../etc' here. Choose one of: tiny, tiny-state"),
+        ({"models": ["tiny-sate"]}, "Did you mean tiny-state"),
+        ({"fps": 1e9}, "1e\\+09 frames a second: it must be between"),
+        ({"episode": -1}, "The episode is a whole number"),
+        ({"files": ["gone.mp4"]}, "gone.mp4 is no longer here: upload it again"),
+    ],
+)
+def test_wrong_input_is_refused_with_what_to_do(service, video, given, message):
+    asked = {"files": [video], "task": "push", "models": [], "session": "me", "progress": silent} | given
+    with pytest.raises(VisitorError, match=message):
+        service.upload(**asked)
+
+
+def test_an_upload_that_is_too_large_is_refused_before_it_is_opened(service, video):
+    service.limits = Limits(upload_mb=0.001)
+    with pytest.raises(VisitorError, match="at most 0 MB are read: send one short episode"):
+        service.upload([video], "push", [], "me", silent)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../..", "outputs", "/etc/passwd", "a/b/c", "./x/y", "org/..", "hf://x/y", "a/b@../x", "", "-a/b"],
+)
+def test_only_names_of_the_hub_are_datasets(service, name):
+    with pytest.raises(VisitorError, match="That is no dataset of the Hub"):
+        service.hub(name, 0, [], "me", silent)
+
+
+def test_an_example_that_is_not_there_is_refused(service):
+    with pytest.raises(VisitorError, match="There is no example '../secret'"):
+        service.example("../secret", [], silent)
+
+
+def test_a_task_becomes_one_printable_line():
+    assert clean_task(" open\n the\x00 drawer\u202e ", Limits()) == "open the drawer"
+
+
+def test_checkpoints_are_named_by_the_environment():
+    assert parse("a=x/y@1, org/value-270m@main ,b = folder/with=sign") == {
+        "a": "x/y@1",
+        "value-270m": "org/value-270m@main",
+        "b": "folder/with=sign",
+    }
+    with pytest.raises(SystemExit, match="VALUECURVE_CHECKPOINTS names no checkpoint"):
+        Checkpoints({})
+
+
+def test_the_examples_are_small_enough_to_be_pushed():
+    assert sum(path.stat().st_size for path in EXAMPLES.rglob("*") if path.is_file()) < 3_000_000
