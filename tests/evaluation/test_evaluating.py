@@ -9,8 +9,8 @@ import torch
 from tiny_datasets import make_dataset
 
 from valuecurve.episodes import DatasetError, open_dataset
-from valuecurve.evaluation import ElapsedTime, constant_distribution
-from valuecurve.evaluation.evaluating import evaluate
+from valuecurve.evaluation import ElapsedTime, constant_distribution, passes
+from valuecurve.evaluation.evaluating import evaluate, standard_deviations
 from valuecurve.evaluation.probes import make_probes
 from valuecurve.evaluation.subject import (
     EvaluationSettings,
@@ -128,6 +128,21 @@ def test_a_store_of_the_evaluated_episodes_gives_the_same(held, found, tmp_path)
     np.testing.assert_array_equal(again.probabilities, found.probabilities)
     stored = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert stored < 2.1 * len(held.test_rows) * 3 * 32 * 32  # two cameras; nothing of the other episodes
+
+
+def test_many_distributions_lie_in_a_file_and_are_the_same(held, found, monkeypatch):
+    monkeypatch.setattr(passes, "IN_MEMORY", 1000)
+    again = run(held, EvaluationSettings(probes=False, resamples=20))
+    assert isinstance(again.probabilities, np.memmap)
+    np.testing.assert_array_equal(again.probabilities, found.probabilities)
+    for name in ("model", "elapsed_time"):
+        assert again.metrics[name] == pytest.approx(found.metrics[name], nan_ok=True)
+
+
+def test_standard_deviations_by_hand():
+    probabilities = np.array([[0.5, 0.0, 0.5], [0.0, 1.0, 0.0]], np.float32)
+    found = standard_deviations(probabilities, np.array([-0.5, -0.5]), (-1.0, 0.0))
+    np.testing.assert_allclose(found, [0.5, 0.0])
 
 
 # -- probes ------------------------------------------------------------------------------------------------

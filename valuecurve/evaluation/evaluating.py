@@ -1,8 +1,8 @@
 """`evaluate`: a checkpoint on held-out episodes, against baselines and shortcut probes, in numbers.
 
 One pass of the model over every frame, and one for each probe; the pictures come from a frame store, so every
-frame is decoded once. What is kept in memory is one distribution a frame (0.8 kB at 201 bins) of one forecast
-at a time, beside that of the model. Left out: files and words (report.py and its neighbours).
+frame is decoded once. Kept are the distributions of the model and of one other forecast at a time (0.8 kB a
+frame at 201 bins), on disk where they are many. Left out: files and words (report.py and its neighbours).
 """
 
 import time
@@ -23,10 +23,11 @@ from ..scoring import Checkpoint, Scores
 from ..scoring.forward import Forward
 from ..scoring.run import single_threaded
 from .baselines import ElapsedTime, constant_distribution
-from .passes import predict_distributions
+from .passes import big_array, predict_distributions
 from .probes import NAMES, changes, changes_of_reversal, finding, make_probes, skill_of
 from .subject import EvaluationSettings, Frames, Split, Subject, prepare_subject, scores_about
 
+CHUNK = 8192  # frames at a time in float64
 FOLDS = 5  # of the episodes, where baselines have no training split to be fitted on
 
 Metrics = dict[str, float]
@@ -276,7 +277,7 @@ def _baselines(subject: Subject, folds: list[tuple[_Fit, np.ndarray]]) -> Iterat
     options = {"v_min": float(config.v_min), "v_max": float(config.v_max)}
     shape = (len(subject.evaluated.rows), config.num_bins)
     constants = [constant_distribution(fit.targets, config.num_bins, **options) for fit, _ in folds]
-    forecast = np.empty(shape, np.float32)
+    forecast = big_array(shape)
     for constant, (_, rows) in zip(constants, folds, strict=True):
         forecast[rows] = constant
     yield "constant", forecast
@@ -297,16 +298,27 @@ def label_in_memory(found: Evaluation) -> tuple[Labelling | None, str]:
     """The labels that `valuecurve label` would give these episodes by default, or None and the reason."""
     job, settings = found.subject.job, found.subject.settings
     values = found.values["model"]
-    centers = bin_centers(found.probabilities.shape[1], *found.support)
-    variance = found.probabilities @ centers**2 - (found.probabilities @ centers) ** 2
     scores = Scores(
         Path("evaluation"),
         job.manifest() | {"scores": scores_about(job)},
         found.subject.evaluated.rows,
         values.astype(np.float32),
-        np.sqrt(np.maximum(variance, 0.0)).astype(np.float32),
+        standard_deviations(found.probabilities, values, found.support),
     )
     try:
         return make_labels(job.dataset, scores, settings.labels(job.pairs), settings.values), ""
     except DatasetError as error:
         return None, str(error)
+
+
+def standard_deviations(
+    probabilities: np.ndarray, values: np.ndarray, support: tuple[float, float]
+) -> np.ndarray:
+    """Of distributions [n, K] with the means [n]: float32 [n], in value units."""
+    centers = bin_centers(probabilities.shape[1], *support)
+    result = np.empty(len(values), np.float32)
+    for start in range(0, len(values), CHUNK):
+        some = slice(start, start + CHUNK)
+        squares = (centers - values[some, None]) ** 2
+        result[some] = np.sqrt(np.sum(probabilities[some] * squares, axis=1))
+    return result

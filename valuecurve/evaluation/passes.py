@@ -7,6 +7,7 @@ C cameras, S pixels, K bins.
 
 from collections import deque
 from concurrent.futures import Future
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from ..episodes.progress import frame_bar
 from ..processing_value import TokenRows
 from ..scoring.forward import Forward
 from ..scoring.job import Job
+
+IN_MEMORY = 2**28  # bytes: 334,000 frames at 201 bins
 
 
 def predict_distributions(
@@ -38,7 +41,7 @@ def predict_distributions(
         DatasetError: a probability that is not a number.
     """
     bins = job.checkpoint.model.config.num_bins
-    result = np.empty((len(rows), bins), np.float32)
+    result = big_array((len(rows), bins))
     pictures = _picture_rows(job, rows, rows if shown is None else shown)
     running: deque[tuple[slice, Future[np.ndarray]]] = deque()
     with frame_bar(text, len(rows), progress) as advance:
@@ -65,6 +68,14 @@ def predict_distributions(
             f"are broken, or too large for {job.dtype}: try --dtype float32"
         )
     return result
+
+
+def big_array(shape: tuple[int, int]) -> np.ndarray:
+    """float32, not yet filled; a large one lies in a temporary file, which is gone with the array."""
+    if 4 * shape[0] * shape[1] <= IN_MEMORY:
+        return np.empty(shape, np.float32)
+    with TemporaryFile() as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def _picture_rows(job: Job, rows: np.ndarray, shown: np.ndarray) -> np.ndarray:

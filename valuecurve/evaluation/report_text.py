@@ -164,6 +164,7 @@ def _subject(report: dict) -> str:
         ("Outcomes", f"{counted(evaluated['successes'], 'success', 'successes')}, "
                      f"{counted(evaluated['failures'], 'failure')}, from {escaped(evaluated['outcomes'])}"),
         ("Targets", f"{_target(model)}{rewards}; {cost}"),
+        ("Computed in", model["dtype"]),
         ("Intervals", f"{report['confidence']['level']:.0%}, {report['confidence']['method']}, "
                       f"{report['confidence']['resamples']:,} resamples"),
     ]  # fmt: skip
