@@ -160,6 +160,9 @@ def _change_libraries(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> 
     for name in ("transformers.utils.hub", "transformers.utils", "transformers.dynamic_module_utils"):
         if name in sys.modules:
             _change(monkeypatch, sys.modules[name], HF_MODULES_CACHE=str(home / "modules"))
+    transformers = sys.modules.get("transformers.utils.hub")
+    if transformers:  # it keeps one client for the process
+        monkeypatch.setattr(transformers, "_hf_api", None)
     if "gradio.workflow" in sys.modules:
         monkeypatch.setattr(sys.modules["gradio.workflow"]._hf_api, "endpoint", url)
     monkeypatch.setattr(sys, "path", list(sys.path))  # transformers adds the folder of its modules

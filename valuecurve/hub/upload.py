@@ -5,18 +5,17 @@ changed. A push that was cut off is run again: large files that have arrived are
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import httpx
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     LocalTokenNotFoundError,
     OfflineModeIsEnabled,
@@ -24,6 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from valuecurve.episodes.hub_errors import is_unreachable
 from valuecurve.hub import trust
 
 Kind = Literal["model", "dataset", "space"]
@@ -120,7 +120,7 @@ def push_files(
     files: Files,
     message: str,
     *,
-    delete: Iterable[str] = (),
+    delete: Iterable[str] | Callable[[str], bool] = (),
     dry_run: bool = False,
     show: Callable[[str], object] = print,
     space_sdk: str | None = None,
@@ -131,7 +131,8 @@ def push_files(
     Args:
         files: path in the repository -> a file, or its content.
         message: of the commit.
-        delete: files to remove from the repository in the same commit, if they are there.
+        delete: files to remove from the repository in the same commit, if they are there and not pushed; or
+            what tells them by their path.
         show: takes the list of files before anything is sent.
         space_sdk: of a Space.
         tags: git tags that are set to the commit, or moved to it.
@@ -152,15 +153,18 @@ def push_files(
             CommitOperationAdd(path, content.encode() if isinstance(content, str) else content)
             for path, content in sorted(files.items())
         ]
-        operations += [CommitOperationDelete(path) for path in sorted(set(delete) & there - set(files))]
-        commit = api.create_commit(
-            target.repo,
-            operations,
-            commit_message=message,
-            repo_type=target.kind,
-            revision=target.revision,
-            create_pr=target.pr or None,
-        )
+        unwanted = set(filter(delete, there)) if callable(delete) else there.intersection(delete)
+        operations += [CommitOperationDelete(path) for path in sorted(unwanted - set(files))]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
+            commit = api.create_commit(
+                target.repo,
+                operations,
+                commit_message=message,
+                repo_type=target.kind,
+                revision=target.revision,
+                create_pr=target.pr or None,
+            )
         if not target.pr:
             _set_tags(api, target, tags, commit.oid)
     return Pushed(target.page, commit.oid, commit.oid != before, commit.pr_url)
@@ -220,11 +224,18 @@ def hub_errors(target: Target) -> Iterator[None]:
         yield
     except HubError:
         raise
-    except tuple(_REMEDIES) as error:
-        remedy = next(remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind))
-        raise HubError(_line(remedy(error, target))) from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise HubError(_line(_of_http(error, target))) from error
+    except Exception as error:
+        seen = _behind(error)
+        remedy = next((remedy for kind, remedy in _REMEDIES.items() if isinstance(seen, kind)), None)
+        if remedy is None and not is_unreachable(seen) and not isinstance(seen, OSError | ValueError):
+            raise
+        raise HubError(_line((remedy or _of_http)(seen, target))) from error
+
+
+def _behind(error: Exception) -> Exception:
+    """The error itself: that of an upload of a large file comes wrapped in a RuntimeError."""
+    cause = error.__cause__
+    return cause if isinstance(error, RuntimeError) and isinstance(cause, Exception) else error
 
 
 def _of_http(error: Exception, target: Target) -> str:
@@ -240,7 +251,7 @@ def _of_http(error: Exception, target: Target) -> str:
         )
     if status in (413, 507):
         return f"{target.repo}: the Hub has no room for this{_server_says(error)}"
-    if status is None and isinstance(error, httpx.HTTPError | ConnectionError):
+    if status is None and is_unreachable(error):
         return (
             f"the connection to {constants.ENDPOINT} broke ({type(error).__name__}). "
             "Run the same command again: it continues"
