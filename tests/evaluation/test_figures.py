@@ -1,40 +1,21 @@
 """Pictures of curves: the right size, every text in its room, and odd episodes drawn too."""
 
-import itertools
-
 import matplotlib
 import numpy as np
 import pytest
 from made_up import curve, frames
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
+from page_checks import check_texts
 from PIL import Image
 
 from valuecurve.evaluation import Curve, pick_thumbnails, plot_curves, quantiles
 from valuecurve.evaluation.figures import draw_curves
-from valuecurve.evaluation.page import DPI
 from valuecurve.evaluation.style import FAILURE, POSITIVE, RC, SUCCESS, clean_text, fit_lines
 
 LONG = (
     "Pick up the small red cube 🟥 for $5, then \n put it into the second drawer from the top; close it " * 3
 )
-
-
-def texts_of(figure):
-    """The boxes of all texts, in pixels, of the page and of its axes."""
-    figure.canvas.draw()
-    texts = list(figure.texts)
-    for axes in figure.axes:
-        texts += [axes.xaxis.label, axes.yaxis.label, *axes.get_xticklabels(), *axes.get_yticklabels()]
-    shown = [text for text in texts if text.get_text() and text.get_visible()]
-    return [(text.get_text(), text.get_window_extent()) for text in shown]
-
-
-def overlap(a, b):
-    """Whether two boxes share more than a pixel in both directions."""
-    width = min(a.x1, b.x1) - max(a.x0, b.x0)
-    height = min(a.y1, b.y1) - max(a.y0, b.y0)
-    return width > 1 and height > 1
 
 
 def test_six_curves_make_one_picture_1600_pixels_wide(tmp_path):
@@ -76,12 +57,7 @@ def test_no_text_leaves_the_page_or_touches_another(task):
     curves = [curve(task=task, success=i < 3, failure_kind="something_" * 9, length=60) for i in range(6)]
     with matplotlib.rc_context(RC):
         figure = draw_curves(curves, title="A title " * 40).figure
-        texts = texts_of(figure)
-    page_width, page_height = figure.get_size_inches() * DPI
-    for text, box in texts:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page_width and box.y1 <= page_height, text
-    for (text, box), (other, other_box) in itertools.combinations(texts, 2):
-        assert not overlap(box, other_box), f"{text!r} touches {other!r}"
+        check_texts(figure)
 
 
 def test_drawing_leaves_matplotlib_as_it_was(tmp_path):

@@ -12,7 +12,7 @@ from .panel import number_text
 from .style import Theme
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 4.4, 0.62, 0.26, 0.16, 0.12
-TITLE, LINE, LABELS = 0.22, 0.165, 0.44
+TITLE, LINE, LABELS = 0.22, 0.165, 0.47
 SIDE = WIDTH - LEFT - RIGHT
 SIZES = {"title": 10.5, "small": 7.4}  # points
 DOTS = 300  # frames up to which each is a dot
@@ -132,8 +132,7 @@ def plot_predicted_against_target(values, targets, path: str | Path, dark: bool 
 
 def _draw_density(axes: Axes, values, targets, low: float, high: float, theme: Theme) -> None:
     counts, _, _ = np.histogram2d(targets, values, CELLS, [[low, high]] * 2)
-    colors = LinearSegmentedColormap.from_list("density", theme.ramp[1:])
-    colors.set_bad(theme.paper)
+    colors = LinearSegmentedColormap.from_list("density", theme.ramp[1:], bad=theme.paper)
     shown = np.ma.masked_equal(counts.T, 0)
     axes.imshow(shown, origin="lower", extent=(low, high, low, high), cmap=colors, aspect="auto",
                 norm=LogNorm(1, max(counts.max(), 2)), interpolation="nearest", zorder=0)  # fmt: skip
@@ -177,7 +176,7 @@ def _style(axes: Axes, x: str, y: str, theme: Theme) -> None:
     axes.grid(color=theme.hairline, linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0, pad=4, labelsize=SIZES["small"])
+    axes.tick_params(length=0, pad=6, labelsize=SIZES["small"])
 
 
 def _square(axes: Axes, x: str, y: str, theme: Theme) -> None:
