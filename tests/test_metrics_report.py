@@ -258,6 +258,7 @@ def test_one_failure_is_too_few_for_an_interval_of_failures():
         (dict(episode_index=[0]), r"episode_index must be \[\d+\]"),
         (dict(success=[True]), r"success must be \[\d+\]"),
         (dict(resamples=-1), "resamples >= 1"),
+        (dict(frame_index=np.zeros(32, int)), "Frame 0 of episode 1 occurs more than once"),
     ],
 )
 def test_wrong_inputs_of_the_report_are_named(change, message):

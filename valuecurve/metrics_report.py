@@ -197,7 +197,7 @@ def value_report(
           if there are intervals; alarms (max_false_alarms, false_alarm_rate, detection_rate, lead_time).
 
     Raises:
-        ValueError: as in `value_metrics`.
+        ValueError: as in `value_metrics`; a frame that occurs twice.
     """
     forecast = _checked(probabilities, targets, values, episode_index, frame_index, success, (v_min, v_max))
     episodes = forecast.episodes
@@ -231,9 +231,19 @@ def _checked(probabilities, targets, values, episode_index, frame_index, success
         raise ValueError("value_report needs probabilities or values; it was given neither.")
     values, targets = paired(values, targets)
     episode_index, frame_index, success = episode_arrays(episode_index, frame_index, success, len(targets))
+    _check_once(episode_index, frame_index)
     episodes = Episodes.of(values, episode_index, frame_index, success)
     episode_N = np.searchsorted(episodes.index, episode_index)
     return _Forecast(probabilities, values, targets, episode_N, episodes, support)
+
+
+def _check_once(episode_index: np.ndarray, frame_index: np.ndarray) -> None:
+    """A frame that occurs twice would weigh double: samplers of distributed runs pad with such frames."""
+    order = np.lexsort((frame_index, episode_index))
+    episode, frame = episode_index[order], frame_index[order]
+    again = np.flatnonzero((episode[1:] == episode[:-1]) & (frame[1:] == frame[:-1]))
+    if len(again):
+        raise ValueError(f"Frame {frame[again[0]]} of episode {episode[again[0]]} occurs more than once.")
 
 
 def _estimator(forecast: _Forecast, max_false_alarms: float) -> Estimator:
