@@ -50,7 +50,7 @@ def run(*arguments: str, code: int = 0):
     return result
 
 
-def export(folder: Path, output: str, format: str = "lerobot", tag: str = "v1") -> Path:
+def export(folder: Path | str, output: str, format: str = "lerobot", tag: str = "v1") -> Path:
     run("export", str(folder), "--tag", tag, "--format", format, "--output", output)
     return Path(output)
 
@@ -180,6 +180,8 @@ def test_labels_beside_their_dataset_are_read_by_the_name_of_the_dataset(hub, ap
     assert datasets.get_dataset_config_names("robots/pushes") == ["default", "v1"]
     frames = datasets.load_dataset("robots/pushes", split="train")  # the dataset's own tables, as before
     assert isinstance(frames, datasets.Dataset) and len(frames) == here.frames.num_rows
+    made = export("robots/pushes", "made")
+    assert open_dataset(made).tasks[1] == "push the puck\nAdvantage: positive"
 
 
 def test_labels_made_of_a_dataset_of_the_hub_go_back_to_it(hub, api, tiny_v30):

@@ -1,7 +1,9 @@
 """Datasets of the Hub, read by name, over HTTP: against the Hub on this machine."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from valuecurve.episodes import (
     save_splits,
     write_outcomes,
 )
+from valuecurve.episodes.hub_errors import explain
 from valuecurve.labels.label_set import read_labels
 from valuecurve.scoring import read_scores
 from valuecurve.training.config import DataConfig
@@ -99,6 +102,7 @@ def test_a_video_is_fetched_when_it_is_decoded_and_only_once(hub, api, tiny_v30)
 
 def test_of_v21_each_episode_has_its_own_video_and_the_chosen_ones_are_fetched(hub, api, tiny_v21, tmp_path):
     push(api, tiny_v21)
+    hub.page_size = 4  # of 20 and more files
     store = build_frame_store(open_dataset(REPO), 16, episodes=[1, 4], cache_dir=tmp_path, progress=False)
     local = build_frame_store(
         open_dataset(tiny_v21), 16, episodes=[1, 4], cache_dir=tmp_path / "b", progress=False
@@ -241,6 +245,20 @@ def test_a_limit_that_is_no_number_is_named(hub, api, tiny_v30, monkeypatch):
         list(decode_video(open_dataset(REPO), "top", [0]))
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            errno.ENOSPC,
+            "no room on the disk for the a.mp4 of robots/tiny, in .*: .* lower VALUECURVE_CACHE_GB",
+        ),
+        (errno.EROFS, "cache .* cannot be written .*: set VALUECURVE_CACHE to another folder"),
+    ],
+)
+def test_a_disk_that_refuses_is_told_with_what_to_do(code, message, tmp_path):
+    assert re.search(message, explain(OSError(code, os.strerror(code)), REPO, "main", tmp_path, "a.mp4"))
+
+
 # -- sidecars ----------------------------------------------------------------------------------------------
 
 
@@ -271,6 +289,19 @@ def test_sidecars_that_the_repository_holds_are_read(hub, api, tmp_path):
     result = run("label", REPO, "--tag", "v2", "--horizon", "5")
     assert result.exit_code == 1
     assert "error: values/robots--tiny/v2 holds no scores (there are the tags v1)" in result.stderr
+
+
+def test_outcomes_are_given_to_a_dataset_of_the_hub(hub, api, tmp_path):
+    push(api, make_dataset(tmp_path / "unknown", outcome=None))
+    Path("outcomes.csv").write_text("episode_index,success\n" + "".join(f"{e},{e % 2}\n" for e in range(6)))
+    result = run("relabel-outcomes", REPO, "--csv", "outcomes.csv")
+    assert "outcomes: values/robots--tiny/outcomes.parquet" in result.stdout
+    expected = [False, True, False, True, False, True]
+    assert resolve_outcomes(open_dataset(REPO)).success.tolist() == expected
+    assert run("relabel-outcomes", REPO, "--csv", "outcomes.csv", "--output", "new").exit_code == 0
+    made = open_dataset("new")
+    assert resolve_outcomes(made).success.tolist() == expected
+    assert sum(len(images) for _, images in decode_video(made, "top")) == made.frames.num_rows
 
 
 # -- commands ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import os
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
@@ -53,6 +54,9 @@ def explain(error: Exception, repo: str, revision: str, cache: Path, what: str =
             f"no room on the disk for the {wanted}, in {cache}: free some space, lower "
             "VALUECURVE_CACHE_GB, or set VALUECURVE_CACHE to a larger disk"
         )
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        reason = os.strerror(error.errno)
+        return f"the cache {cache} cannot be written ({reason}): set VALUECURVE_CACHE to another folder"
     return f"the {wanted} cannot be fetched from {constants.ENDPOINT}: {_reason(error)}"
 
 
