@@ -1,5 +1,6 @@
 """Label sets and datasets pushed to the Hub on this machine, and loaded again by those who do not know us."""
 
+import io
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import datasets
 import numpy as np
 import pytest
 from huggingface_hub import RepoCard
+from PIL import Image
 from tiny_datasets import TOP, make_dataset, read_bars
 from tiny_scores import noisy_values, write_scores
 from typer.testing import CliRunner
@@ -108,6 +110,14 @@ def test_the_card_says_thresholds_shares_and_who_scored_it(hub, labelled):
     assert "n-step advantages over 5 frames (0.5 s)" in text
     assert "| `advantage` | float | value units |" in text
     assert f'load_dataset("{REPO}", "v1", split="train")' in text
+
+
+def test_histograms_are_drawn_where_labelling_has_left_none(hub, own):
+    (own / "values/v2/labels.png").unlink()
+    run("push", "dataset", str(own), REPO, "--tag", "v2")
+    drawn = hub.files("dataset", REPO)["values/v2/labels.png"]
+    assert Image.open(io.BytesIO(drawn)).width == 1600
+    assert "nothing has changed" in run("push", "dataset", str(own), REPO, "--tag", "v2").stdout
 
 
 def test_a_card_that_people_edited_is_kept_around_our_part(hub, api, labelled):

@@ -23,6 +23,7 @@ from valuecurve.episodes import EpisodeDataset, open_dataset
 from valuecurve.episodes.layout import is_hub_id, read_parquet
 from valuecurve.episodes.outcome_file import outcome_file
 from valuecurve.hub import dataset_cards as cards
+from valuecurve.hub.label_picture import label_picture
 from valuecurve.hub.upload import HubError, Pushed, Target, folder_files, hub_errors, push_files, read_remote
 from valuecurve.labels.exports.folder import MARK
 from valuecurve.labels.label_set import FILE as LABELS
@@ -151,9 +152,8 @@ def _label_set(dataset: EpisodeDataset, tag: str, values: str | Path | None) -> 
     labels = read_labels(dataset, tag, values)
     table = _with_texts(dataset, labels.rows, labels.task_index, labels.table)
     files[f"values/{tag}/{LABELS}"] = _parquet(table)
-    picture = f"values/{tag}/labels.png" if (folder / "labels.png").is_file() else None
-    if picture:
-        files[picture] = folder / "labels.png"
+    picture = f"values/{tag}/labels.png"
+    files[picture] = label_picture(dataset, labels, tag, values)
     shares = label_shares(labels, dataset.tasks)
     facts = cards.label_facts(tag, labels.manifest, shares, dataset.fps, table.schema, picture)
     return _Set(files, facts, f"values/{tag}/{LABELS}")
@@ -192,6 +192,8 @@ def _push_folder(
         _check_videos(dataset)
         data["configs"] = [DEFAULT]
     if export is not None:
+        if "name" in export["dataset"]:
+            data["source_datasets"] = [export["dataset"]["name"]]
         sets = [_export_facts(export, dataset, files)]
         if flat:
             data["configs"] = [{"config_name": export["tag"], "data_files": "data/train-*.parquet"}]
