@@ -1,6 +1,7 @@
 """Pictures for reports: valid files in both themes, the same bytes each time, and what they show."""
 
 import xml.etree.ElementTree as ElementTree
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,7 +25,7 @@ def full_curve(**changes):
     """A curve that has everything."""
     length = changes.get("length", T)
     thumbnails, at = pick_thumbnails(frames(length), 7)
-    fields = dict(
+    fields: dict[str, Any] = dict(
         length=length,
         thumbnails=thumbnails,
         thumbnail_frames=at,
@@ -135,7 +136,7 @@ def test_the_advantage_is_green_above_zero_and_grey_below():
     above, below = (
         np.concatenate([path.vertices for path in lane.collections[i].get_paths()]) for i in range(2)
     )
-    assert [to_hex(lane.collections[i].get_facecolor()[0]) for i in range(2)] == [
+    assert [to_hex(np.asarray(lane.collections[i].get_facecolor())[0]) for i in range(2)] == [
         LIGHT.positive.lower(),
         LIGHT.negative.lower(),
     ]
@@ -163,7 +164,9 @@ def test_an_unknown_outcome_is_told_in_words_and_drawn_in_ink():
     assert outcome_text(it) == "Outcome not known"
     with drawing(True):
         figure = curve_picture._curve_page(it, True).figure
-    assert any(line.get_color() == DARK.ink and len(line.get_xdata()) == T for line in figure.axes[0].lines)
+    assert any(
+        line.get_color() == DARK.ink and np.size(line.get_xdata()) == T for line in figure.axes[0].lines
+    )
 
 
 def test_the_heat_map_shows_each_frames_distribution():
@@ -237,8 +240,8 @@ def test_the_thick_line_of_a_task_is_the_median_of_its_outcome():
     with drawing(False) as theme:
         axes = small_multiples._draw(group, theme).figure.axes[0]
     (median,) = [line for line in axes.lines if line.get_color() == LIGHT.success]
-    np.testing.assert_allclose(median.get_ydata(), -0.2)
-    thin_lines = [len(collection.get_segments()) for collection in axes.collections]
+    np.testing.assert_allclose(np.asarray(median.get_ydata()), -0.2)
+    thin_lines = [len(collection.get_paths()) for collection in axes.collections]
     assert thin_lines == [3, 1]
 
 

@@ -95,6 +95,7 @@ def test_curves_hold_the_labels_the_targets_and_the_frames(drawn):
     curve = it.curve(4, strips[4])
     mine = labels.episode_index == 4
     np.testing.assert_array_equal(curve.positive, labels.positive[mine])
+    assert curve.advantage is not None and curve.probabilities is not None and curve.target is not None
     np.testing.assert_allclose(curve.advantage, labels.advantage[mine])
     np.testing.assert_allclose(curve.probabilities @ bin_centers(BINS), curve.value, atol=0.06)
     success = resolve_outcomes(dataset).success
@@ -118,7 +119,9 @@ def test_targets_without_labels_are_those_of_training(make):
     expected, _ = dataset_targets(
         dataset.lengths, resolve_outcomes(dataset).success, tasks, fail="penalty", fail_penalty=3.0
     )
-    np.testing.assert_allclose(read_scored(dataset, "p").targets, expected, atol=1e-6)
+    targets = read_scored(dataset, "p").targets
+    assert targets is not None
+    np.testing.assert_allclose(targets, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("version", ["v3.0", "v2.1"])

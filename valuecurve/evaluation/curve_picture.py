@@ -266,7 +266,7 @@ def _draw_ramp(page: Page, image, width: float, y: float) -> None:
     axes = page.axes(x, y - 0.08, 1.0, 0.08)
     steps = np.linspace(0, largest, 256)
     axes.imshow(image.cmap(image.norm(steps))[None], aspect="auto", extent=(0, largest, 0, 1))
-    axes.set_xticks([0, largest], ["0%", f"≥ {largest:.{0 if largest >= 0.1 else 1}%}"])
+    axes.set_xticks([0, largest], ["0%", f"≥ {100 * largest:.2g}%"])
     axes.set_yticks([])
     axes.spines[:].set(color=page.theme.hairline, linewidth=0.5)
     axes.tick_params(length=0, pad=2, labelsize=size)

@@ -71,7 +71,9 @@ def plot_auroc_over_elapsed(
         line = "Does the value tell success from failure?"
         last = next((a for a in auroc[::-1] if np.isfinite(a)), None)
         end = "not defined, one outcome only" if last is None else f"{last:.2f} at the end"
-        page, axes = _page("AUROC over the episode", [line, f"Area under the ROC curve: {end}"], 2.6, theme)
+        shade = "; shade: its interval" if interval is not None else ""
+        lines = [line, f"Area under the ROC curve: {end}{shade}"]
+        page, axes = _page("AUROC over the episode", lines, 2.6, theme)
         if interval is not None:
             low, high = (np.asarray(side, float) for side in interval)
             axes.fill_between(shares, low, high, color=theme.success, alpha=0.18, linewidth=0)
