@@ -17,6 +17,7 @@ from ..labels.making import episode_scales
 from ..labels.settings import LabelSettings
 from ..returns import dataset_targets
 from ..scoring import Checkpoint, Settings
+from ..scoring.checkpoint import NEEDED
 from ..scoring.job import Job
 from ..training import ConfigError
 from ..training.data import episode_numbers
@@ -129,7 +130,7 @@ def checkpoint_folder(place: str, revision: str | None = None) -> Path:
     """The folder of a loaded checkpoint: itself, or the snapshot of a model of the Hub that is there now."""
     if Path(place).is_dir():
         return Path(place)
-    return Path(snapshot_download(place, revision=revision, local_files_only=True))
+    return Path(snapshot_download(place, revision=revision, allow_patterns=NEEDED, local_files_only=True))
 
 
 def split_file(folder: Path) -> Path | None:
