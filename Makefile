@@ -51,6 +51,13 @@ format: $(INSTALLED) ## rewrite the code as `make lint` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: space
+space: $(INSTALLED) outputs/demo/model/model.safetensors ## open the page of value curves with the demo's model: PORT=7860
+	VALUECURVE_CHECKPOINTS="$${VALUECURVE_CHECKPOINTS:-value-tiny=outputs/demo/model}" $(BIN)/python spaces/value_curves/app.py
+
+outputs/demo/model/model.safetensors: # made once; `make demo` makes it anew
+	@$(MAKE) --no-print-directory demo
+
 .PHONY: interop
 interop: $(INSTALLED) $(LEROBOT)/.installed ## LeRobot itself reads our sample dataset and our exports, and runs our policy step
 	@mkdir -p outputs/interop

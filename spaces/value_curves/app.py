@@ -43,9 +43,23 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a Space that goes to sleep tidies up, too
     service = Service(Checkpoints.from_environment(), RESULTS, LIMITS)
     page = make_page(service)
+    port = int(os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or 7860)
+    host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
+    try:
+        app, url = launch(page, os.environ.get("GRADIO_SERVER_NAME") or host, port)
+    except OSError as error:
+        sys.exit(f"error: port {port} cannot be used ({error}): choose another with PORT=…")
+    app.router.routes.insert(0, Route("/results/{token}/{name}", serve(RESULTS), methods=["GET", "HEAD"]))
+    RESULTS.sweep_forever()
+    print(f"Value curves: {url}", flush=True)
+    page.block_thread()
+
+
+def launch(page, host: str, port: int) -> tuple:
+    """Starts the server in a thread: its application and its address."""
     app, url, _ = page.launch(
-        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        server_port=int(os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or 7860),
+        server_name=host,
+        server_port=port,
         max_file_size=int(LIMITS.upload_mb * 1e6),
         prevent_thread_lock=True,
         ssr_mode=False,
@@ -56,10 +70,7 @@ def main() -> None:
         blocked_paths=[str(Path(__file__).parent)],
         **launch_options(),
     )
-    app.router.routes.insert(0, Route("/results/{token}/{name}", serve(RESULTS), methods=["GET", "HEAD"]))
-    RESULTS.sweep_forever()
-    print(f"Value curves: {url}", flush=True)
-    page.block_thread()
+    return app, url
 
 
 if __name__ == "__main__":

@@ -62,6 +62,10 @@ class Checkpoints:
                 self._loaded[name] = load_checkpoint(place, revision or None)
             return self._loaded[name]
 
+    def loaded(self, name: str) -> Checkpoint:
+        """A checkpoint that has been loaded before."""
+        return self._loaded[name]
+
 
 def parse(text: str) -> dict[str, str]:
     """ "name=place, name=place" as a dictionary; a place alone is named by its last part."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import zero
 from analysis import make_payload, score, size_of
 from checkpoints import Checkpoints
 from decoding import Episode, Progress, Request, forget, read_episode
@@ -57,6 +58,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.examples = read_examples()
+        zero.CHECKPOINTS[:] = [self.checkpoints]
         self._shown: dict[tuple, Analysed] = {}
         self._locks: dict[tuple, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -165,7 +167,10 @@ class Service:
             notes, scored = list(episode.notes), []
             for number, (name, checkpoint) in enumerate(zip(names, loaded, strict=True)):
                 step = part(progress, 0.5 + 0.5 * number / len(names), 0.5 + 0.5 * (number + 1) / len(names))
-                one, more = score(name, checkpoint, episode, text, self.dtype, step)
+                if zero.is_needed():
+                    one, more = zero.score_there(name, episode, text, self.dtype)
+                else:
+                    one, more = score(name, checkpoint, episode, text, self.dtype, step)
                 scored.append(one)
                 notes += [note for note in more if note.replace(name, names[0]) not in notes]
             if scored[0].scale_steps is None and checkpoint_tasks(loaded[0]):
