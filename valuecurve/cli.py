@@ -11,6 +11,7 @@ from rich.console import Console
 from valuecurve import __version__
 from valuecurve.commands.evaluate import evaluate
 from valuecurve.commands.export import export
+from valuecurve.commands.jobs import jobs
 from valuecurve.commands.label import label
 from valuecurve.commands.plot import plot
 from valuecurve.commands.push import push
@@ -145,6 +146,7 @@ app.command()(relabel_outcomes)
 app.command()(plot)
 app.command()(video)
 app.add_typer(push, name="push")
+app.add_typer(jobs, name="jobs")
 
 if __name__ == "__main__":
     app()

@@ -60,3 +60,41 @@ def model(
             dry_run=dry_run,
         )
         print_pushed(pushed, target)
+
+
+@push.command()
+def space(
+    repo: Annotated[str, typer.Argument(help="Space to push to, owner/name; made if it is not there.")],
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(help="For visitors to choose: org/model or name=org/model@revision; repeated."),
+    ] = None,
+    private: Private = False,
+    revision: Revision = None,
+    pr: PullRequest = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Push the Gradio Space that shows value curves, with the package's source beside its app."""
+    with one_line_errors():
+        from valuecurve.hub.spaces import push_space
+        from valuecurve.hub.upload import Target, print_pushed
+
+        target = Target(repo, "space", private, revision, pr)
+        print_pushed(push_space(target, checkpoint or (), dry_run=dry_run), target)
+
+
+@push.command()
+def metric(
+    repo: Annotated[str, typer.Argument(help="Space to push to: owner/value_metrics.")],
+    private: Private = False,
+    revision: Revision = None,
+    pr: PullRequest = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Push the evaluate module of the value metrics: evaluate.load("owner/value_metrics") then finds it."""
+    with one_line_errors():
+        from valuecurve.hub.spaces import push_metric
+        from valuecurve.hub.upload import Target, print_pushed
+
+        target = Target(repo, "space", private, revision, pr)
+        print_pushed(push_metric(target, dry_run=dry_run), target)
