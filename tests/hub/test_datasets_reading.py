@@ -30,6 +30,7 @@ from valuecurve.labels.label_set import read_labels
 from valuecurve.scoring import read_scores
 from valuecurve.training.config import DataConfig
 from valuecurve.training.data import RobotData
+from valuecurve.training.question_sources import is_lerobot
 
 REPO = "robots/tiny"
 
@@ -366,6 +367,14 @@ def test_training_takes_datasets_of_the_hub_alone_and_in_mixtures(hub, api, tiny
     entries = json.loads(Path("split.json").read_text())["datasets"]
     assert entries[0]["name"] == REPO and len(entries[0]["revision"]) == 40
     assert "name" not in entries[1]
+
+
+def test_questions_in_a_lerobot_dataset_of_the_hub_are_recognised(hub, api, tiny_v30):
+    push(api, tiny_v30)
+    api.create_repo("robots/questions", repo_type="dataset")
+    assert is_lerobot(REPO)
+    assert not is_lerobot("robots/questions")
+    assert not is_lerobot("robots/questions:subset")
 
 
 def test_scores_of_a_dataset_of_the_hub_are_those_of_the_folder(hub, api, life):

@@ -286,4 +286,8 @@ def _commit(repo: str, revision: str, index: _Index) -> str:
 
 def _sizes(repo: str, commit: str) -> dict[str, int]:
     entries = HfApi().list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True)
-    return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+    return {
+        entry.path: entry.size
+        for entry in entries
+        if isinstance(entry, RepoFile) and not {"", ".", ".."} & set(entry.path.split("/"))  # stays below it
+    }

@@ -190,7 +190,7 @@ def _push_folder(
     sets = []
     if dataset is not None:
         _check_videos(dataset)
-        data["configs"] = [DEFAULT]
+        data["configs"] = [] if _has_default(remote) else [DEFAULT]
     if export is not None:
         if "name" in export["dataset"]:
             data["source_datasets"] = [export["dataset"]["name"]]
