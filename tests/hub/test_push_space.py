@@ -1,15 +1,14 @@
-"""`valuecurve push space` and `push metric`: what arrives starts and loads by name."""
+"""`valuecurve push space` and `push metric`: what arrives, and that the metric loads by name.
 
-import socket
+That the Space's app starts from what was pushed is in test_whole_life.py.
+"""
+
 import subprocess
 import sys
-import time
-import urllib.request
 import zipfile
 from pathlib import Path
 
 import pytest
-from huggingface_hub import snapshot_download
 from typer.testing import CliRunner, Result
 
 from valuecurve.cli import app
@@ -18,7 +17,6 @@ from valuecurve.hub.spaces import folder_of, space_files
 
 ROOT = Path(__file__).parents[2]
 SPACE, METRIC = "robots/value-curves", "robots/value_metrics"
-START = 300  # seconds that an app may take to start on a busy machine
 LOAD_METRIC = """
 import sys
 sys.modules["valuecurve"] = None
@@ -115,43 +113,3 @@ def test_a_wheel_carries_the_space_and_the_metric(tmp_path, monkeypatch):
     assert {path: file.read_bytes() for path, file in space_files().items()} == here
     shipped = {path.name: path.read_bytes() for path in folder_of("metrics/value_metrics").iterdir()}
     assert shipped == metric
-
-
-@pytest.fixture
-def started(hub, tmp_path):
-    """The app of the pushed Space, started from what was pushed; its address, and what it prints."""
-    folder = Path(snapshot_download(SPACE, repo_type="space", local_dir=tmp_path / "space"))
-    environment = {k: v for k, v in hub.env("hf_ann_writes_0123456789abcdef").items() if k != "PYTHONPATH"}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment |= {
-        "PORT": str(port),
-        "VALUECURVE_CHECKPOINTS": "tiny=robots/value-tiny",
-        "OMP_NUM_THREADS": "1",
-    }
-    log = tmp_path / "app.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=folder, env=environment, stdout=output, stderr=output
-        )
-    try:
-        yield f"http://127.0.0.1:{port}", process, log
-    finally:
-        process.kill()
-        process.wait(60)
-
-
-def test_the_app_starts_from_what_was_pushed(hub, request):
-    pushed("space", SPACE)
-    url, process, log = request.getfixturevalue("started")
-    end = time.monotonic() + START
-    while True:
-        assert process.poll() is None and time.monotonic() < end, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                page = answer.read().decode()
-            break
-        except OSError:
-            time.sleep(0.5)
-    assert "Value curves" in page

@@ -88,7 +88,8 @@ def secrets() -> dict[str, str]:
         for name, value in os.environ.items()
         if SECRET_NAME.search(name) and len(value.strip()) >= SHORTEST_SECRET and not os.path.exists(value)
     }
-    if token := get_token():
+    token = get_token()
+    if token and token not in values.values():
         values["your token of the Hub"] = token
     return values
 
