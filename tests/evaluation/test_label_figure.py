@@ -79,6 +79,12 @@ def test_any_number_of_tasks_and_no_text_runs_out_of_the_page(count, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["labels.png"]
 
 
+def test_dark_labels_are_on_dark_paper_and_an_svg_can_be_made(tmp_path):
+    with Image.open(plot_labels([panel()], tmp_path / "dark.png", "t", "h", dark=True)) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (13, 17, 23)
+    assert b"<svg" in plot_labels([panel()], tmp_path / "labels.svg", "t", "h").read_bytes()
+
+
 def test_advantages_that_are_all_equal_can_be_drawn(tmp_path):
     same = Panel("t", np.zeros(9), np.ones(9, bool), np.ones(9, bool), 0.0)
     plot_labels([same, Panel("u", np.full(1, 0.5), np.ones(1, bool), None, 0.5)], tmp_path / "x.png", "", "")

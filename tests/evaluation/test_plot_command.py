@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from valuecurve.cli import app
 from valuecurve.episodes import open_dataset, resolve_outcomes
-from valuecurve.evaluation.scored import film_strips, read_scored, shrink
+from valuecurve.evaluation.film import film_strips, shrink
+from valuecurve.evaluation.scored import read_scored
 from valuecurve.labels import read_labels
 from valuecurve.returns import bin_centers, dataset_targets
 

@@ -46,13 +46,14 @@ def plot(
     """Draw the scores of a dataset: curves, heat maps, calibration, detection, error. Needs no model."""
     from valuecurve.episodes import DatasetError, open_dataset
     from valuecurve.evaluation.dataset_pictures import draw_pictures
-    from valuecurve.evaluation.scored import choose_cameras, read_scored, select_episodes
+    from valuecurve.evaluation.film import choose_cameras
+    from valuecurve.evaluation.scored import read_scored, select_episodes
 
     try:
         opened = open_dataset(dataset)
         chosen = None if episodes is None else select_episodes(episodes, opened)
         scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
-        cameras = [] if no_film else choose_cameras(opened, camera, scored)
+        cameras = [] if no_film else choose_cameras(opened, camera, scored.about.get("cameras"))
         drawn = draw_pictures(
             scored,
             output or scored.scores.folder / "pictures",

@@ -37,7 +37,8 @@ def video(
     """Write mp4s of scored episodes: the cameras, and the value curve that grows as the robot moves."""
     from valuecurve.episodes import DatasetError, open_dataset
     from valuecurve.evaluation.dataset_videos import write_videos
-    from valuecurve.evaluation.scored import choose_cameras, read_scored, select_episodes
+    from valuecurve.evaluation.film import choose_cameras
+    from valuecurve.evaluation.scored import read_scored, select_episodes
 
     try:
         opened = open_dataset(dataset)
@@ -47,7 +48,7 @@ def video(
             scored,
             output or scored.scores.folder / "videos",
             chosen,
-            choose_cameras(opened, cameras, scored),
+            choose_cameras(opened, cameras, scored.about.get("cameras")),
             layout=layout,
             fps=fps,
             dark=dark,

@@ -14,8 +14,9 @@ from ..scoring.scores import writing
 from . import pictures
 from .curves import Curve
 from .figures import plot_curves
+from .film import film_strips
 from .page import FORMATS
-from .scored import Scored, film_strips
+from .scored import Scored
 
 OF_EPISODES = ("curve", "heat_map", "curves")
 OF_ALL = ("reliability", "predicted_against_target", "auroc_over_elapsed", "small_multiples")

@@ -10,7 +10,8 @@ import numpy as np
 from ..episodes import Camera, DatasetError
 from ..episodes.progress import frame_bar
 from ..scoring.scores import writing
-from .scored import Scored, read_frames
+from .film import read_frames
+from .scored import Scored
 from .video import write_overlay
 from .video_page import LAYOUTS
 

@@ -1,27 +1,20 @@
 """Labels as a picture: the advantages of each task, successes above and failures below, and what is positive.
 
-Every length in the layout is in inches from the top left of the page. No pyplot, no global state.
+Every length in the layout is in inches from the top left of the page.
 """
 
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-import matplotlib
-import matplotlib.patches
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ..labels.making import Labelling, parts_of
-from .style import FAILURE, HAIRLINE, INK, MUTED, RC, SUCCESS, fit_lines
+from .page import Entry, Page, drawing, entry_width, fit, save, text_width
+from .style import LIGHT, Theme
 
-DPI = 200
 WIDTH = 8.0
 COLUMNS = 3
 LEFT, RIGHT, GUTTER = 0.34, 0.34, 0.30
@@ -62,33 +55,26 @@ def panels_of(labelling: Labelling) -> list[Panel]:
     ]
 
 
-def plot_labels(panels: list[Panel], path: str | Path, title: str, subtitle: str) -> Path:
-    """Draw histograms of advantages into one PNG, 1600 pixels wide, three panels a row.
+def plot_labels(panels: list[Panel], path: str | Path, title: str, subtitle: str, dark: bool = False) -> Path:
+    """Draw histograms of advantages into one picture, 1600 pixels wide, three panels a row.
 
     Args:
         panels: at least one; of more than MOST those with the most frames are drawn.
-        path: where the PNG goes; written under a temporary name first.
+        path: a .png, .svg or .pdf; written under a temporary name first.
         title, subtitle: what was labelled, and how.
+        dark: on dark paper.
 
     Returns:
         The path.
     """
     if not panels:
         raise ValueError("plot_labels needs at least one panel.")
-    path = Path(path)
-    with matplotlib.rc_context(RC):
-        figure = draw_labels(panels, title, subtitle)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    return path
+    with drawing(dark) as theme:
+        return save(draw_labels(panels, title, subtitle, theme), path, title)
 
 
-def draw_labels(panels: list[Panel], title: str, subtitle: str) -> Figure:
-    """The figure itself; call it inside `matplotlib.rc_context(style.RC)`."""
+def draw_labels(panels: list[Panel], title: str, subtitle: str, theme: Theme = LIGHT) -> Figure:
+    """The figure itself; call it inside `matplotlib.rc_context(style.rc(theme))`."""
     left_out = max(len(panels) - MOST, 0)
     if left_out:
         largest = sorted(range(len(panels)), key=lambda i: -len(panels[i].advantage))[:MOST]
@@ -96,15 +82,12 @@ def draw_labels(panels: list[Panel], title: str, subtitle: str) -> Figure:
         subtitle += f"; the {MOST} largest of {MOST + left_out} panels"
     columns = 2 if len(panels) == 4 else min(len(panels), COLUMNS)
     width = (WIDTH - LEFT - RIGHT - GUTTER * (columns - 1)) / columns
-    figure = Figure(figsize=(WIDTH, 1.0), dpi=DPI)
-    FigureCanvasAgg(figure)
-    titles = [_fit(panel.title, width, "task", lines=2) for panel in panels]
+    titles = [fit(panel.title, width, SIZES["task"], bold=True, lines=2) for panel in panels]
     rows = range(0, len(panels), columns)
     title_heights = [TITLE_LINE * max(map(len, titles[i : i + columns])) for i in rows]
     below = SUBTITLE + PLOT + TICKS
     height = TOP + HEADER + sum(title_heights) + below * len(rows) + ROW_GAP * (len(rows) - 1) + BOTTOM
-    figure.set_size_inches(WIDTH, np.ceil(height * DPI) / DPI)
-    page = _Page(figure)
+    page = Page(WIDTH, height, theme)
     _draw_header(page, title, subtitle, with_outcomes=any(panel.success is not None for panel in panels))
     y = TOP + HEADER
     for first, title_height in zip(rows, title_heights, strict=True):
@@ -112,39 +95,40 @@ def draw_labels(panels: list[Panel], title: str, subtitle: str) -> Figure:
             x = LEFT + place * (width + GUTTER)
             for i, line in enumerate(titles[first + place]):
                 dy = title_height - TITLE_LINE * (len(titles[first + place]) - 1 - i) - 0.035
-                page.text(x, y + dy, line, fontsize=SIZES["task"], weight="bold")
-            _draw_shares(page, panel, x, y + title_height + SUBTITLE - 0.07, width)
-            _draw_histogram(page.axes(x, y + title_height + SUBTITLE, width, PLOT), panel)
+                page.text(x, y + dy, line, SIZES["task"], weight="bold")
+            _draw_shares(page, panel, x, y + title_height + SUBTITLE - 0.07)
+            _draw_histogram(page.axes(x, y + title_height + SUBTITLE, width, PLOT), panel, theme)
         y += title_height + below + ROW_GAP
-    return figure
+    return page.figure
 
 
 # -- one panel ---------------------------------------------------------------------------------------------
 
 
-def _draw_shares(page: "_Page", panel: Panel, x: float, y: float, width: float) -> None:
+def _draw_shares(page: Page, panel: Panel, x: float, y: float) -> None:
     """ "positive: 41% of successes, 6% of failures" in their colours."""
-    positive = panel.positive
+    positive, theme, size = panel.positive, page.theme, SIZES["subtitle"]
     if panel.success is None:
-        page.text(x, y, f"{positive.mean():.0%} positive", fontsize=SIZES["subtitle"], color=MUTED)
+        page.text(x, y, f"{positive.mean():.0%} positive", size, color=theme.muted)
         return
-    parts = [("positive: ", MUTED, "normal")]
-    for mask, word, color in ((panel.success, "successes", SUCCESS), (~panel.success, "failures", FAILURE)):
+    parts = [("positive: ", theme.muted, "normal")]
+    sides = (panel.success, "successes", theme.success), (~panel.success, "failures", theme.failure)
+    for mask, word, color in sides:
         share = f"{positive[mask].mean():.0%} of {word}" if mask.any() else f"no {word}"
-        parts += [(share, color, "bold"), (", ", MUTED, "normal")]
+        parts += [(share, color, "bold"), (", ", theme.muted, "normal")]
     for text, color, weight in parts[:-1]:
-        page.text(x, y, text, fontsize=SIZES["subtitle"], color=color, weight=weight)
-        x += page.width_of(text, SIZES["subtitle"], weight)
+        page.text(x, y, text, size, color=color, weight=weight)
+        x += text_width(f"{text}.", size, weight == "bold") - text_width(".", size, weight == "bold")
 
 
-def _draw_histogram(axes: Axes, panel: Panel) -> None:
+def _draw_histogram(axes: Axes, panel: Panel, theme: Theme) -> None:
     """Successes upwards, failures downwards, both as shares of the panel's frames; solid where positive."""
     edges = _edges(panel)
     total = len(panel.advantage)
     everything = np.ones(total, bool)
-    sides = [(everything, 1, INK)]
+    sides = [(everything, 1, theme.ink)]
     if panel.success is not None:
-        sides = [(panel.success, 1, SUCCESS), (~panel.success, -1, FAILURE)]
+        sides = [(panel.success, 1, theme.success), (~panel.success, -1, theme.failure)]
     low, high = 0.0, 0.0
     for mask, sign, color in sides:
         base = np.zeros(len(edges) - 1)
@@ -157,13 +141,13 @@ def _draw_histogram(axes: Axes, panel: Panel) -> None:
         low, high = (min(low, -base.max()), high) if sign < 0 else (low, max(high, base.max()))
     room = 0.16 * (high - low)
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - 0.02 * (high - low), high + room))
-    axes.axvline(panel.threshold, color=INK, linewidth=0.9, zorder=4)
+    axes.axvline(panel.threshold, color=theme.ink, linewidth=0.9, zorder=4)
     right = panel.threshold < edges[0] + 0.7 * (edges[-1] - edges[0])
     text = f" {panel.threshold:+.3f} and above" if right else f"{panel.threshold:+.3f} and above "
-    axes.text(panel.threshold, high + 0.94 * room, text.replace("-", "−"), fontsize=SIZES["tick"], color=INK,
+    axes.text(panel.threshold, high + 0.94 * room, text.replace("-", "−"), fontsize=SIZES["tick"],
               ha="left" if right else "right", va="top", zorder=5)  # fmt: skip
-    axes.axhline(0, color=MUTED, linewidth=0.6, zorder=3)
-    axes.axvline(0, ymax=0.86, color=HAIRLINE, linewidth=0.8, zorder=0)
+    axes.axhline(0, color=theme.muted, linewidth=0.6, zorder=3)
+    axes.axvline(0, ymax=0.86, color=theme.hairline, linewidth=0.8, zorder=0)
     axes.spines[:].set_visible(False)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
@@ -183,74 +167,17 @@ def _edges(panel: Panel) -> np.ndarray:
     return np.concatenate([left, np.linspace(panel.threshold, high, above + 1)[1:]])
 
 
-# -- page --------------------------------------------------------------------------------------------------
+# -- heading -----------------------------------------------------------------------------------------------
 
 
-def _draw_header(page: "_Page", title: str, subtitle: str, with_outcomes: bool) -> None:
-    width = WIDTH - LEFT - RIGHT
-    line = _fit(title, width, "title")[0]
-    page.text(LEFT, TOP + 0.16, line, fontsize=SIZES["title"], weight="bold")
-    line = _fit(subtitle, width, "legend")[0]
-    page.text(LEFT, TOP + 0.33, line, fontsize=SIZES["legend"], color=MUTED)
-    parts = [("frames of successes", SUCCESS), ("frames of failures", FAILURE)]
-    parts = [*(parts if with_outcomes else [("frames", INK)])]
-    x = LEFT
-    for text, color in parts:
-        word = f"{text}: {'above' if color == SUCCESS else 'below'} the line" if with_outcomes else text
-        for alpha in (1.0, FAINT):
-            page.patch(x, TOP + 0.435, 0.13, 0.075, color, alpha)
-            x += 0.14
-        x += 0.03
-        page.text(x, TOP + 0.505, word, fontsize=SIZES["legend"], color=MUTED)
-        x += page.width_of(word, SIZES["legend"], "normal") + 0.22
-    page.text(x, TOP + 0.505, "solid: positive   pale: negative", fontsize=SIZES["legend"], color=MUTED)
-
-
-@dataclass
-class _Page:
-    """Places on the page, in inches from its top left."""
-
-    figure: Figure
-
-    def _size(self) -> tuple[float, float]:
-        width, height = self.figure.get_size_inches()
-        return float(width), float(height)
-
-    def text(self, x: float, y: float, text: str, **options) -> None:
-        width, height = self._size()
-        self.figure.text(x / width, 1 - y / height, text, va="baseline", **options)
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        page_width, page_height = self._size()
-        bottom = page_height - y - height
-        place = (x / page_width, bottom / page_height, width / page_width, height / page_height)
-        return self.figure.add_axes(place)
-
-    def patch(self, x: float, y: float, width: float, height: float, color: str, alpha: float) -> None:
-        page_width, page_height = self._size()
-        place = (x / page_width, 1 - (y + height) / page_height)
-        self.figure.add_artist(
-            matplotlib.patches.Rectangle(
-                place, width / page_width, height / page_height, color=color, alpha=alpha, linewidth=0
-            )
-        )
-
-    def width_of(self, text: str, size: float, weight: str) -> float:
-        """Inches that a text takes, with the spaces at its end."""
-        return _measure(size, weight)(f"{text}.") - _measure(size, weight)(".")
-
-
-def _fit(text: str, width: float, kind: str, lines: int = 1) -> list[str]:
-    weight = "bold" if kind in ("title", "task") else "normal"
-    return fit_lines(text, width, _measure(SIZES[kind], weight), lines)
-
-
-def _measure(size: float, weight: str) -> Callable[[str], float]:
-    """Gives the width of a text in inches."""
-    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
-    return lambda text: _renderer().get_text_width_height_descent(text, font, False)[0] / DPI
-
-
-@cache
-def _renderer():
-    return FigureCanvasAgg(Figure(figsize=(1, 1), dpi=DPI)).get_renderer()
+def _draw_header(page: Page, title: str, subtitle: str, with_outcomes: bool) -> None:
+    width, theme, size = WIDTH - LEFT - RIGHT, page.theme, SIZES["legend"]
+    line = fit(title, width, SIZES["title"], bold=True)[0]
+    page.text(LEFT, TOP + 0.16, line, SIZES["title"], weight="bold")
+    page.text(LEFT, TOP + 0.33, fit(subtitle, width, size)[0], size, color=theme.muted)
+    above, below = "frames of successes: above the line", "frames of failures: below the line"
+    parts = [(above, theme.success), (below, theme.failure)] if with_outcomes else [("frames", theme.ink)]
+    entries = [Entry(text, boxes=((color, 1.0), (color, FAINT))) for text, color in parts]
+    page.key(LEFT, TOP + 0.505, width, entries, size)
+    end = sum(entry_width(entry, size) for entry in entries)
+    page.text(LEFT + end, TOP + 0.505, "solid: positive   pale: negative", size, color=theme.muted)

@@ -92,12 +92,17 @@ def key_places(entries: Sequence[Entry], width: float, size: float) -> list[tupl
     """(inches from the left, line) of each entry of a legend."""
     places, x, line = [], 0.0, 0
     for entry in entries:
-        wide = SIGN + SIGN_GAP + text_width(entry.text, size)
-        if x and x + wide > width:
+        wide = entry_width(entry, size)
+        if x and x + wide - ENTRY_GAP > width:
             x, line = 0.0, line + 1
         places.append((x, line))
-        x += wide + ENTRY_GAP
+        x += wide
     return places
+
+
+def entry_width(entry: Entry, size: float) -> float:
+    """Inches that an entry of a legend takes, with the gap after it."""
+    return SIGN + SIGN_GAP + text_width(entry.text, size) + ENTRY_GAP
 
 
 def key_height(entries: Sequence[Entry], width: float, size: float) -> float:

@@ -1,22 +1,19 @@
-"""Curves of a scored dataset: its score sidecars, with labels, outcomes and frames where there are any.
+"""Curves of a scored dataset: its score sidecars, with labels and outcomes where there are any.
 
-Nothing here needs torch. Left out: drawing (pictures.py, figures.py, video.py), and evaluating a checkpoint.
+Nothing here needs torch. Left out: frames (film.py), drawing (pictures.py, figures.py, video.py), and
+evaluating a checkpoint.
 """
 
-import difflib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from ..episodes import Camera, DatasetError, EpisodeDataset, resolve_outcomes, select
-from ..episodes.images import decode_images
-from ..episodes.video import decode_file, find_camera, plan_files
+from ..episodes import DatasetError, EpisodeDataset, resolve_outcomes, select
 from ..labels.label_set import LabelSet, read_labels
 from ..labels.making import episode_scales, is_pairwise
 from ..labels.rewards import value_rewards
@@ -24,8 +21,6 @@ from ..metrics import value_report
 from ..returns import dataset_returns
 from ..scoring.scores import Scores, read_scores
 from .curves import Curve
-
-THUMBNAIL = 240  # pixels: the largest side of a frame of the film strip
 
 
 @dataclass
@@ -95,7 +90,7 @@ class Scored:
         ).curves
 
     def curve(self, episode: int, strip: tuple[np.ndarray, np.ndarray] | None = None) -> Curve:
-        """The curve of an episode; `strip` holds thumbnails and their frames, from `film_strips`.
+        """The curve of an episode; `strip` holds thumbnails and their frames, from `film.film_strips`.
 
         The band is the distribution, else the outermost quantiles, else the standard deviation.
         """
@@ -245,88 +240,3 @@ def _listed(episodes: np.ndarray) -> str:
         return f"episodes {first} to {last}" if len(episodes) > 1 else f"episode {first}"
     shown = ", ".join(map(str, episodes[:8].tolist()))
     return f"episodes {shown}{' …' if len(episodes) > 8 else ''}"
-
-
-# --- frames ----------------------------------------------------------------------------------------------
-
-
-def choose_cameras(dataset: EpisodeDataset, names: str | None, scored: Scored) -> list[Camera]:
-    """The cameras named ("top, wrist"), else those that were scored, else all.
-
-    Raises:
-        DatasetError: a camera that the dataset has not; with a suggestion.
-    """
-    here = [camera.name for camera in dataset.cameras.values()]
-    wanted = [name.strip() for name in names.split(",")] if names else scored.about.get("cameras") or here
-    for name in wanted:
-        if name not in here and name not in dataset.cameras:
-            near = difflib.get_close_matches(name, here, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; cameras: {', '.join(here) or 'none'}"
-            raise DatasetError(f"{dataset.root}: no camera {name!r}{hint}")
-    return [find_camera(dataset, name) for name in wanted]
-
-
-def read_frames(
-    dataset: EpisodeDataset, camera: Camera, rows: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, uint8 [3, H, W]) of some rows, ascending, one at a time; long gaps are jumped over."""
-    positions = np.unique(np.searchsorted(dataset.starts, rows, side="right") - 1)
-    if camera.kind == "image":
-        keep = np.zeros(dataset.frames.num_rows, bool)
-        keep[rows] = True
-        for first, images in decode_images(dataset, camera, positions, keep):
-            yield from ((first + i, image) for i, image in enumerate(images))
-        return
-    files = plan_files(dataset, camera, positions)
-    files = [wanted.only(np.isin(wanted.rows, rows)) for wanted in files]
-    for wanted in files:
-        wanted.check_is_there(dataset)
-    for wanted in files:
-        with dataset.using(wanted.path):
-            for row, image in zip(wanted.rows.tolist(), decode_file(wanted), strict=True):
-                yield row, image.transpose(2, 0, 1)
-
-
-def film_strips(
-    dataset: EpisodeDataset,
-    camera: Camera,
-    episodes: Sequence[int],
-    count: int,
-    advance: Callable[[int], None] = lambda frames: None,
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Of each episode, `count` frames from the middle of their shares of the time.
-
-    Returns:
-        {episode: (thumbnails uint8 [n, 3, h, w], frame indices [n])}; only these frames are kept.
-    """
-    wanted: dict[int, np.ndarray] = {}
-    for position, length in zip(
-        dataset.episode_positions(list(episodes)).tolist(),
-        dataset.lengths[dataset.episode_positions(list(episodes))].tolist(),
-        strict=True,
-    ):
-        n = min(count, length)
-        frames = ((np.arange(n) + 0.5) * length / n).astype(np.int64)
-        wanted[int(dataset.episode_ids[position])] = dataset.starts[position] + frames
-    rows = np.unique(np.concatenate([*wanted.values(), np.zeros(0, np.int64)]))
-    images: dict[int, np.ndarray] = {}
-    for row, image in read_frames(dataset, camera, rows) if len(rows) else ():
-        images[row] = shrink(image)
-        advance(1)
-    return {
-        episode: (np.stack([images[row] for row in own.tolist()]), dataset.frame_index[own])
-        for episode, own in wanted.items()
-    }
-
-
-def shrink(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
-    """uint8 [3, H, W] with the larger side at most `side`."""
-    height, width = image.shape[1:]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return np.ascontiguousarray(image)
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
-    small = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).resize(
-        size, Image.Resampling.LANCZOS
-    )
-    return np.asarray(small).transpose(2, 0, 1)
