@@ -105,6 +105,15 @@ def test_task_texts_stay_texts(written):
     assert len(table) == 1 and len(re.findall(r"(?<!\\)\|", table[0])) == 4
 
 
+def test_many_tasks_are_lines_of_one_table(written):
+    group = next(iter(written.report["tasks"].values()))
+    many = {**written.report, "tasks": {f"task {number}": group for number in range(30)}}
+    lines = [line for line in markdown(many).splitlines() if line.startswith("| task ")]
+    assert len(lines) == 30 and {line.count("|") for line in lines} == {11}
+    nll = f"{group['metrics']['model']['nll']:.2f} ["
+    assert all(nll in line for line in lines)
+
+
 def test_every_number_has_its_interval_and_baselines(written):
     report = written.report
     metrics, intervals = report["metrics"], report["intervals"]["model"]
@@ -214,6 +223,8 @@ def test_a_report_replaces_an_older_one_and_nothing_else(strange, written, tmp_p
     result = type_in(strange.folder, strange.dataset, *common, "--output", other)
     assert result.exit_code == 1 and "holds something else than a report" in result.output
     assert (other / "thesis.txt").read_text() == "years of work"
+    result = type_in(strange.folder, strange.dataset, *common, "--output", other / "thesis.txt" / "report")
+    assert result.exit_code == 1 and "cannot be made in" in result.output
 
 
 # -- errors ------------------------------------------------------------------------------------------------

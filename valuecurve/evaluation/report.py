@@ -213,6 +213,9 @@ def check_report_folder(folder: Path) -> None:
         raise DatasetError(f"{folder} is a file: name a folder for the report with --output")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "report.json").is_file():
         raise DatasetError(f"{folder} holds something else than a report: name another folder with --output")
+    place = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise DatasetError(f"{folder} cannot be made in {place}: name another folder with --output")
 
 
 def _put_in_place(made: Path, folder: Path) -> None:

@@ -34,6 +34,15 @@ COMPARED = {  # in groups, the baselines' metrics beside the model's
     "explained_variance": ("elapsed_time",),
 }
 FORECASTS = {"model": "Model", "constant": "Constant", "elapsed_time": "Elapsed time"}
+MANY_TASKS = 3  # above it a task is a line and no column
+IN_ONE_LINE = {
+    "nll": "NLL ↓",
+    "nll_of_elapsed_time": "of elapsed time",
+    "skill": "CRPS skill ↑",
+    "mae": "MAE ↓",
+    "explained_variance": "Explained variance ↑",
+    "voc_success": "VOC, successes ↑",
+}
 SWITCHES = {"probes": "--no-probes", "state": "--no-state"}  # settings that are on by default
 SMALL = 420  # pixels, of square figures
 COVERAGE = (50, 80, 90, 95)
@@ -242,13 +251,24 @@ def _probes(report: dict) -> str:
 
 def _tasks(report: dict) -> str:
     scales, fps = report["targets"]["scales"], report["targets"]["fps"]
-    about = []
+    headings, about = ["Task", "Episodes", "Frames", "1 value unit"], []
+    many = len(report["tasks"]) > MANY_TASKS
     for task, group in report["tasks"].items():
         scale = f"{scales[task] / fps:.1f} s" if task in scales else "–"
-        about.append((escaped(task), f"{group['episodes']:,}", f"{group['frames']:,}", scale))
-    drawn = table(["Task", "Episodes", "Frames", "1 value unit"], about)
+        more = _in_one_line(group) if many else []
+        about.append((escaped(task), f"{group['episodes']:,}", f"{group['frames']:,}", scale, *more))
+    if many:
+        return f"## Per task\n\n{table([*headings, *IN_ONE_LINE.values()], about)}"
     numbers = _grouped(report["tasks"], [*GROUPED, "voc_success", "auroc_last_frame"])
-    return f"## Per task\n\n{drawn}\n\n{numbers}"
+    return f"## Per task\n\n{table(headings, about)}\n\n{numbers}"
+
+
+def _in_one_line(group: dict) -> list[str]:
+    """The numbers of a task among many."""
+    decimals = {key: places for key, _, _, places in HEADLINE}
+    elapsed = cell(group["metrics"].get("elapsed_time", {}).get("nll"), decimals["nll"])
+    cells = {key: _with_interval(group, key, decimals[key]) for key in IN_ONE_LINE if key in decimals}
+    return [cells.get(key, elapsed) for key in IN_ONE_LINE]
 
 
 def _outcomes(report: dict) -> str:
