@@ -15,12 +15,16 @@ In another terminal:
   export HF_ENDPOINT={url} HF_TOKEN={token} HF_HOME={home}
   export HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_TELEMETRY=1
 
-  hf auth whoami                                         # me, in the organisation robots
-  valuecurve push model outputs/demo me/value-demo
-  valuecurve push dataset examples/metaworld_push me/push --tag demo
-  hf download me/value-demo
+  .venv/bin/hf auth whoami                      # me, in the organisation robots
+  .venv/bin/valuecurve push model outputs/demo me/value-demo          # after `make demo`
+  .venv/bin/valuecurve push dataset examples/metaworld_push me/push
+  .venv/bin/valuecurve push dataset examples/metaworld_push me/labels --tag demo --values outputs/demo/values
+  .venv/bin/valuecurve score me/value-demo me/push --tag v1
 
-Python in that terminal sees it too: AutoModel.from_pretrained("me/value-demo", trust_remote_code=True)
+Python in that terminal sees them too:
+
+  AutoModel.from_pretrained("me/value-demo", trust_remote_code=True)
+  datasets.load_dataset("me/labels", "demo", streaming=True)
 """
 
 
