@@ -227,3 +227,28 @@ def test_episodes_of_both_outcomes_are_chosen_with_tasks_taking_turns(make):
     success = [it.curve(episode).success for episode in chosen]
     assert success == [True] * 3 + [False] * 3
     assert chosen[:3] == [0, 1, 2]  # tasks alternate with the episodes
+
+
+def test_the_outermost_quantiles_are_the_band_where_there_are_any(make):
+    it = read_scored(open_dataset(scored(make(cameras={}))), "t")
+    value = it.scores.value[:, None]
+    it.scores.columns["quantiles"] = np.clip(value + np.array([0.0, 0.2, -0.3], np.float32), -1, 0)
+    it.about["quantile_levels"] = [0.5, 0.95, 0.05]
+    curve = it.curve(1)
+    low, high = curve.band() or pytest.fail("no band")
+    np.testing.assert_allclose(low, np.clip(curve.value - 0.3, -1, 0), atol=1e-6)
+    np.testing.assert_allclose(high, np.clip(curve.value + 0.2, -1, 0), atol=1e-6)
+    assert curve.band_name == "5%–95% of the prediction"
+
+
+def test_scores_of_pairs_have_no_targets_and_no_seconds(make):
+    root = make(cameras={})
+    dataset = open_dataset(root)
+    value = np.linspace(-1, 1, dataset.frames.num_rows)
+    write_scores(
+        dataset, "t", value, {"relative": value, "absolute_value": value}, v_min=-1.0, v_max=1.0, scales={}
+    )
+    code, output = run("plot", root, "--tag", "t", "--episodes", "2", "--format", "png")
+    assert code == 0 and "left out predicted_against_target: targets need outcomes" in output, output
+    curve = read_scored(dataset, "t").curve(2)
+    assert curve.target is None and not curve.has_seconds and (curve.v_min, curve.v_max) == (-1, 1)

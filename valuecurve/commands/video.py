@@ -10,7 +10,7 @@ import typer
 def video(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a scored LeRobot dataset, or of the Hub: org/name@revision."),
     ],
     tag: Annotated[str, typer.Option(help="Tag of its scores.")],
     episodes: Annotated[str, typer.Option(help='Episodes, as "3, 5, 10:20"; a video each.')],
