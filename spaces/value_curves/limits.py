@@ -28,8 +28,8 @@ class Limits:
     cameras: float = _number("MAX_CAMERAS", 6)
     state_mb: float = _number("MAX_STATE_MB", 20)
     task_letters: float = _number("MAX_TASK_LETTERS", 300)
-    decode_seconds: float = _number("MAX_DECODE_SECONDS", 180)  # of the process that decodes
-    decode_memory_mb: float = _number("MAX_DECODE_MEMORY_MB", 4000)  # of addresses, much of it never used
+    decode_seconds: float = _number("MAX_DECODE_SECONDS", 300)  # of the process that decodes
+    decode_memory_mb: float = _number("MAX_DECODE_MEMORY_MB", 3000)  # of addresses, much of it never used
     visitors: float = _number("MAX_QUEUE", 64)  # who may wait in line
     keep_seconds: float = _number("KEEP_SECONDS", 3600)  # uploads and results
 
