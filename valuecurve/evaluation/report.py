@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..episodes.layout import DatasetError
+from .headline import HEADLINE
 from .markdown import cell, number
 
 if TYPE_CHECKING:
@@ -139,8 +140,6 @@ def _plain(data: Any, digits: int) -> Any:
 
 def report_table(report: Mapping[str, Any]) -> Table:
     """Metrics × forecasts of a report (`report_of`), with the interval of the model's number; 80 columns."""
-    from .report_text import HEADLINE
-
     names = {name: words for name, words in FORECASTS.items() if name in report["metrics"]}
     result = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     result.add_column("")

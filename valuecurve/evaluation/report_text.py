@@ -4,45 +4,14 @@ Made of the JSON's plain data alone. Task texts, which may hold anything, are es
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from .headline import FORECASTS, HEADLINE, with_interval
 from .markdown import arrow, cell, counted, escaped, figure, is_known, number, percent, shortened, table
 from .probes import NAMES as PROBES
+from .report_groups import outcomes_section, tasks_section
 
-# Metric key, words, +1 if higher is better, decimals.
-HEADLINE = (
-    ("nll", "NLL (nats), the loss", -1, 2),
-    ("crps", "CRPS (value units)", -1, 3),
-    ("skill", "CRPS skill over the constant forecast", +1, 2),
-    ("mae", "MAE (value units)", -1, 3),
-    ("rmse", "RMSE (value units)", -1, 3),
-    ("explained_variance", "Explained variance", +1, 2),
-    ("top1", "Top-1 accuracy", +1, 3),
-    ("top5", "Top-5 accuracy", +1, 3),
-    ("ece", "Calibration error (ECE)", -1, 3),
-    ("voc_success", "Order correlation (VOC), successes", +1, 2),
-    ("voc_failure", "Order correlation (VOC), failures", 0, 2),
-    ("kendall_tau_success", "Kendall's τ, successes", +1, 2),
-    ("auroc_last_frame", "AUROC of the last frame", +1, 2),
-    ("auroc_halfway", "AUROC halfway", +1, 2),
-)
 PROBED = ("nll", "crps", "skill", "mae", "explained_variance", "voc_success", "auroc_last_frame")
-GROUPED = ("nll", "crps", "skill", "mae", "rmse", "explained_variance", "top1", "top5", "ece")
-COMPARED = {  # in groups, the baselines' metrics beside the model's
-    "nll": ("constant", "elapsed_time"),
-    "mae": ("constant", "elapsed_time"),
-    "explained_variance": ("elapsed_time",),
-}
-FORECASTS = {"model": "Model", "constant": "Constant", "elapsed_time": "Elapsed time"}
-MANY_TASKS = 3  # above it a task is a line and no column
-IN_ONE_LINE = {
-    "nll": "NLL ↓",
-    "nll_of_elapsed_time": "of elapsed time",
-    "skill": "CRPS skill ↑",
-    "mae": "MAE ↓",
-    "explained_variance": "Explained variance ↑",
-    "voc_success": "VOC, successes ↑",
-}
 SWITCHES = {"probes": "--no-probes", "state": "--no-state"}  # settings that are on by default
 SMALL = 420  # pixels, of square figures
 COVERAGE = (50, 80, 90, 95)
@@ -73,9 +42,9 @@ def markdown(report: dict, figures: Mapping[str, Mapping[str, str]] | None = Non
         _results(report),
         figure(figures, "curves"),
         _probes(report),
-        _tasks(report),
+        tasks_section(report),
         figure(figures, "small_multiples"),
-        _outcomes(report),
+        outcomes_section(report),
         _calibration(report, figures),
         _separation(report, figures),
         _labels(report),
@@ -197,7 +166,7 @@ def _results(report: dict) -> str:
     rows = []
     for key, words, direction, decimals in HEADLINE:
         others = [cell(report["metrics"][name].get(key), decimals) for name in shown[1:]]
-        cells = [_with_interval(report, key, decimals), *others]
+        cells = [with_interval(report, key, decimals), *others]
         rows.append((f"{words} {arrow(direction)}".rstrip(), *cells))
     text = (
         "## Results\n\n"
@@ -246,78 +215,6 @@ def _probes(report: dict) -> str:
     return f"## What the model looks at\n\n{text}\n\n{findings}\n\n{drawn}"
 
 
-# -- by group ----------------------------------------------------------------------------------------------
-
-
-def _tasks(report: dict) -> str:
-    scales, fps = report["targets"]["scales"], report["targets"]["fps"]
-    headings, about = ["Task", "Episodes", "Frames", "1 value unit"], []
-    many = len(report["tasks"]) > MANY_TASKS
-    for task, group in report["tasks"].items():
-        scale = f"{scales[task] / fps:.1f} s" if task in scales else "–"
-        more = _in_one_line(group) if many else []
-        about.append((escaped(task), f"{group['episodes']:,}", f"{group['frames']:,}", scale, *more))
-    if many:
-        return f"## Per task\n\n{table([*headings, *IN_ONE_LINE.values()], about)}"
-    numbers = _grouped(report["tasks"], [*GROUPED, "voc_success", "auroc_last_frame"])
-    return f"## Per task\n\n{table(headings, about)}\n\n{numbers}"
-
-
-def _in_one_line(group: dict) -> list[str]:
-    """The numbers of a task among many."""
-    decimals = {key: places for key, _, _, places in HEADLINE}
-    elapsed = cell(group["metrics"].get("elapsed_time", {}).get("nll"), decimals["nll"])
-    cells = {key: _with_interval(group, key, decimals[key]) for key in IN_ONE_LINE if key in decimals}
-    return [cells.get(key, elapsed) for key in IN_ONE_LINE]
-
-
-def _outcomes(report: dict) -> str:
-    counts = ", ".join(
-        f"{name}: {counted(group['episodes'], 'episode')}, {group['frames']:,} frames"
-        for name, group in report["outcomes"].items()
-    )
-    note = ""
-    if report["targets"]["fail"] == "floor" and "failure" in report["outcomes"]:
-        note = (
-            " The targets of failures are all alike, so nothing of them can be explained and order means "
-            "nothing: MAE tells how far the model is from giving up."
-        )
-    note += _only_separates(report)
-    keys = [*GROUPED, "voc", "kendall_tau"]
-    return f"## Per outcome\n\n{counts}.{note}\n\n{_grouped(report['outcomes'], keys)}"
-
-
-def _only_separates(report: dict) -> str:
-    """Where the explained variance comes from telling outcomes apart, that is said."""
-    overall = report["metrics"]["model"].get("explained_variance")
-    within = report["outcomes"].get("success", {}).get("metrics", {}).get("model", {})
-    inside = within.get("explained_variance")
-    if "failure" not in report["outcomes"] or not is_known(overall) or not is_known(inside):
-        return ""
-    if inside <= 0 < overall:
-        return (
-            f" Among successes alone the explained variance is {number(inside, 2)}, overall it is "
-            f"{number(overall, 2)}: what is explained is mostly the difference between both outcomes."
-        )
-    return ""
-
-
-def _grouped(groups: dict, keys: Sequence[str]) -> str:
-    """The model's metrics of each group and some of the baselines', a line a metric."""
-    known = {key: (words, direction, decimals) for key, words, direction, decimals in HEADLINE}
-    known |= {"voc": ("Order correlation (VOC)", 0, 2), "kendall_tau": ("Kendall's τ", 0, 2)}
-    rows = []
-    for key in keys:
-        words, direction, decimals = known[key]
-        cells = [_with_interval(group, key, decimals) for group in groups.values()]
-        rows.append((f"{words} {arrow(direction)}".rstrip(), *cells))
-        for name in COMPARED.get(key, ()):
-            if all(name in group["metrics"] for group in groups.values()):
-                cells = [cell(group["metrics"][name][key], decimals) for group in groups.values()]
-                rows.append((f"  {FORECASTS[name].lower()}", *cells))
-    return table(["Model", *(escaped(name) for name in groups)], rows)
-
-
 # -- calibration, success and failure, labels --------------------------------------------------------------
 
 
@@ -351,10 +248,10 @@ def _separation(report: dict, figures: Mapping) -> str:
     seconds = f"{lead:.1f} frames ({lead / fps:.1f} s)" if is_known(lead) else "–"
     share = evaluated["successes"] / evaluated["episodes"]
     rows = [
-        ("AUROC of the last frame", _with_interval(report, "auroc_last_frame", 2)),
-        ("AUROC halfway through the episode", _with_interval(report, "auroc_halfway", 2)),
+        ("AUROC of the last frame", with_interval(report, "auroc_last_frame", 2)),
+        ("AUROC halfway through the episode", with_interval(report, "auroc_halfway", 2)),
         ("Best F1 of the last frame (all called successes: "
-         f"{2 * share / (1 + share):.2f})", _with_interval(report, "best_f1", 2)),
+         f"{2 * share / (1 + share):.2f})", with_interval(report, "best_f1", 2)),
         ("  at the value", cell(metrics.get("best_f1_threshold"), 3)),
         ("Failure alarm: value below", cell(metrics.get("alarm_threshold"), 3)),
         ("  successes in which it fires", percent(metrics.get("false_alarm_rate"))),
@@ -407,12 +304,3 @@ def command_of(report: dict) -> str:
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             words += [f"--{name.replace('_', '-')}", text]
     return shlex.join(words)
-
-
-def _with_interval(group: dict, key: str, decimals: int) -> str:
-    """The model's number and its interval, of the whole report or of a group of it."""
-    value = group["metrics"]["model"].get(key)
-    low, high = group["intervals"]["model"].get(key) or (None, None)
-    if is_known(value) and is_known(low) and is_known(high):
-        return f"{number(value, decimals)} [{number(low, decimals)}, {number(high, decimals)}]"
-    return cell(value, decimals)
