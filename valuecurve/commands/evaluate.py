@@ -10,7 +10,8 @@ import typer
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
     dataset: Annotated[
-        str, typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision].")
+        str,
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name or org/name@revision."),
     ],
     split: Annotated[
         str, typer.Option(help="test, validation or train, as the checkpoint was trained; or all.")
