@@ -42,7 +42,7 @@ def main(
 def inspect(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
     ],
     outcome_column: Annotated[
         str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")

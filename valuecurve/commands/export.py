@@ -22,7 +22,7 @@ NEXT = {  # what to do with an export, by format
 def export(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a labelled LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a labelled LeRobot dataset, or one of the Hub: org/name@revision."),
     ],
     tag: Annotated[str, typer.Option(help="Tag of its labels.")],
     format: Annotated[str, typer.Option(help="lerobot, kai0, rabc, evo-rl, opentau or parquet.")],

@@ -59,7 +59,7 @@ def train(
 def score(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Value checkpoint of the Hub.")],
-    dataset: Annotated[str, typer.Argument(help="LeRobot dataset of the Hub, owner/name[@revision].")],
+    dataset: Annotated[str, typer.Argument(help="LeRobot dataset of the Hub, owner/name@revision.")],
     tag: Annotated[str, typer.Option(help="Name of these scores.")],
     repo: Annotated[str, typer.Option(help="Dataset repository for the scores, values/TAG.")],
     flavor: Flavor = "a10g-small",

@@ -10,7 +10,7 @@ import typer
 def label(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name@revision."),
     ],
     tag: Annotated[str, typer.Option(help="Tag of its scores; the labels go beside them.")],
     mode: Annotated[str, typer.Option(help="n_step, full (episode) or progress.")] = "n_step",

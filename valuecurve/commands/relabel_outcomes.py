@@ -10,7 +10,7 @@ import typer
 def relabel_outcomes(
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
     ],
     csv: Annotated[
         Path, typer.Option(help="CSV file with the columns episode_index and success, a line an episode.")

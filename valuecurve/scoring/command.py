@@ -10,7 +10,7 @@ def score(
     checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
     dataset: Annotated[
         str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name[@revision]."),
+        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
     ],
     tag: Annotated[str, typer.Option(help="Name of these scores.")],
     values: Annotated[

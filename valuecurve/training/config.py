@@ -31,7 +31,7 @@ class PartConfig:
     """What each dataset of a mixture may have of its own."""
 
     dataset: str = field(
-        default="", metadata={"help": "LeRobot dataset: a folder, or org/name[@revision] of the Hub."}
+        default="", metadata={"help": "LeRobot dataset: a folder, or org/name@revision of the Hub."}
     )
     weight: float | None = field(default=None, metadata={"help": "Share of the frames; default: by size."})
     episodes: str | list[int] | None = field(
