@@ -5,6 +5,7 @@ them, so that most tests run without a process of their own. The library code of
 """
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,9 +35,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         server.add_user(USER, READ_TOKEN, role="read")
         server.add_user(OTHER, OTHER_TOKEN)
         lead_clients_to(server, monkeypatch, TOKEN)
+        asked_for = keep_at_home(monkeypatch)
         yield server
         huggingface_hub.utils._http.close_session()
     HfFileSystem.clear_instance_cache()
+    # `datasets` asks for a viewer at datasets-server.<endpoint>, and does without
+    assert [name for name in asked_for if not name.startswith("datasets-server.")] == []
 
 
 @pytest.fixture
@@ -91,6 +95,21 @@ def valuecurve_fixture():
     return valuecurve
 
 
+def keep_at_home(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of other machines are not looked up; the list of those that were asked for."""
+    look_up, asked_for = socket.getaddrinfo, []
+
+    def local_only(host, *arguments, **options):
+        name = host.decode() if isinstance(host, bytes) else host
+        if name in (None, "", "localhost", "127.0.0.1", "0.0.0.0", "::1", socket.gethostname()):
+            return look_up(host, *arguments, **options)
+        asked_for.append(name)
+        raise socket.gaierror(socket.EAI_NONAME, f"{name} is not looked up in tests")
+
+    monkeypatch.setattr(socket, "getaddrinfo", local_only)
+    return asked_for
+
+
 def lead_clients_to(server: HubServer, monkeypatch: pytest.MonkeyPatch, token: str | None) -> None:
     """Point every client that is imported, or will be, to a server and to a home of its own."""
     for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
@@ -143,6 +162,7 @@ def _change_libraries(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> 
             EXTRACTED_DATASETS_PATH=home / "datasets" / "downloads" / "extracted",
             HF_HUB_OFFLINE=False,
             HF_DATASETS_OFFLINE=False,
+            HF_UPDATE_DOWNLOAD_COUNTS=False,
         )
     evaluate = sys.modules.get("evaluate.config")
     if evaluate:
@@ -156,6 +176,7 @@ def _change_libraries(monkeypatch: pytest.MonkeyPatch, url: str, home: Path) -> 
             HF_EVALUATE_CACHE=home / "evaluate",
             HF_METRICS_CACHE=home / "metrics",
             HF_MODULES_CACHE=home / "modules",
+            HF_UPDATE_DOWNLOAD_COUNTS=False,
         )
     for name in ("transformers.utils.hub", "transformers.utils", "transformers.dynamic_module_utils"):
         if name in sys.modules:

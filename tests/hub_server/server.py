@@ -109,6 +109,7 @@ class HubServer:
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
             "GRADIO_ANALYTICS_ENABLED": "False",
             "VALUECURVE_CACHE": str(self.home / "valuecurve"),
             "NO_PROXY": "127.0.0.1,localhost",
