@@ -1,7 +1,10 @@
 """The Hub on this machine: repositories, commits and revisions, through the unmodified HfApi."""
 
 import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 from hub_server import HubServer
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
@@ -86,6 +89,53 @@ def test_one_commit_adds_replaces_copies_and_deletes(hub, api):
     assert not [path for path in api.list_repo_files(REPO) if path.startswith("copies")]
     with pytest.raises(EntryNotFoundError):
         api.delete_file("nothing.txt", REPO)
+
+
+def send(hub: HubServer, *lines: dict, revision: str = "main") -> httpx.Response:
+    """A commit as it is on the wire, for what the client does not send."""
+    body = "\n".join(json.dumps(line) for line in lines)
+    headers = {"Authorization": "Bearer hf_ann_writes_0123456789abcdef"}
+    place = f"{hub.url}/api/models/{REPO}/commit/{revision}"
+    return httpx.post(place, content=body, headers=headers, timeout=60)
+
+
+def test_a_commit_on_the_wire_copies_on_the_server_and_refuses_what_it_does_not_know(hub, api):
+    api.create_repo(REPO)
+    api.upload_file(repo_id=REPO, path_in_repo="a/x.txt", path_or_fileobj=b"x")
+    header = {"key": "header", "value": {"summary": "copy"}}
+    copy = {"key": "copyFile", "value": {"path": "b.txt", "srcPath": "a/x.txt"}}
+    folder = {"key": "deletedFolder", "value": {"path": "a/"}}
+    assert send(hub, header, copy, folder).json()["success"]
+    assert hub.files("model", REPO).keys() == {".gitattributes", "b.txt"}
+    for wrong in (
+        [copy],  # no header
+        [header, {"key": "renameFile", "value": {"path": "b.txt"}}],
+        [header, {"key": "file", "value": {"path": "c", "content": "no base64!", "encoding": "base64"}}],
+        [header, copy | {"value": {"path": "d", "srcPath": "missing"}}],
+    ):
+        assert send(hub, *wrong).status_code in (400, 404)
+    assert hub.history("model", REPO)[0] == "copy"
+
+
+def test_commits_at_the_same_time_all_stay(hub, api):
+    api.create_repo(REPO)
+
+    def upload(number: int) -> str:
+        return api.upload_file(repo_id=REPO, path_in_repo=f"{number}", path_or_fileobj=b"%d" % number).oid
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(upload, range(24)))
+    assert hub.files("model", REPO).keys() == {".gitattributes", *(f"{number}" for number in range(24))}
+    assert {commit.oid for commit in hub.store.find("model", REPO).history("main")[:-1]} == set(made)
+
+
+@pytest.mark.parametrize("name", ["ann/..", "ann/a/b", "ann/../x", "ann/.hidden"])
+def test_a_name_that_leads_elsewhere_is_refused(hub, api, name):
+    api.create_repo(REPO)
+    body = {"fromRepo": REPO, "toRepo": name, "type": "model"}
+    headers = {"Authorization": "Bearer hf_ann_writes_0123456789abcdef"}
+    assert httpx.post(f"{hub.url}/api/repos/move", json=body, headers=headers, timeout=60).status_code == 400
+    assert api.repo_exists(REPO)
 
 
 def test_uploading_the_same_again_makes_no_commit_and_sends_no_file(hub, api, tmp_path):

@@ -37,8 +37,7 @@ def create(request: Request) -> Answer:
     wanted = request.json()
     type_, id_ = _named(request, wanted)
     check_write(request, id_.split("/")[0])
-    if not re.fullmatch(r"[\w-][\w.-]{0,95}", id_.split("/")[1]):
-        raise Refusal(400, f"Invalid repository name {id_}")
+    _check_name(id_)
     with request.hub.store.lock:
         known = request.hub.store.repositories.get((type_, id_))
         if known:
@@ -67,6 +66,7 @@ def move(request: Request) -> Answer:
     repository = visible(request, wanted.get("type", "model"), wanted["fromRepo"])
     check_write(request, repository.namespace)
     check_write(request, wanted["toRepo"].split("/")[0])
+    _check_name(wanted["toRepo"])
     if (repository.type, wanted["toRepo"]) in request.hub.store.repositories:
         raise Refusal(409, f"{wanted['toRepo']} exists already")
     request.hub.store.move(repository, wanted["toRepo"])
@@ -304,6 +304,11 @@ def _named(request: Request, wanted: dict) -> tuple[str, str]:
     if namespace is None:
         raise Refusal(401, "Invalid username or password.")
     return type_, f"{namespace}/{wanted.get('name')}"
+
+
+def _check_name(id_: str) -> None:
+    if not re.fullmatch(r"[\w.-]+/[\w-][\w.-]{0,95}", id_):
+        raise Refusal(400, f"Invalid repository name {id_}")
 
 
 def _add_ref(request: Request, repository: Repository, ref: str, revision: str) -> Answer:

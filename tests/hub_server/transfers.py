@@ -58,7 +58,7 @@ def batch(request: Request) -> Answer:
     return Answer(body={"transfer": "multipart" if multipart else "basic", "objects": objects})
 
 
-@route("PUT", "/lfs/{ticket}(?:/{part})?")
+@route("PUT", "/lfs/{ticket}(?:/(?P<part>\\d+))?")
 def receive(request: Request) -> Answer:
     """A large file, or a part of one. The ticket in the address is the permission, as in signed addresses."""
     repository, sha256 = _ticket(request)

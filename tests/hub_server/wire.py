@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -176,6 +177,11 @@ class Handler(BaseHTTPRequestHandler):
             answer = _dispatch(request)
         except Refusal as refusal:
             answer = Answer(refusal.status, {"error": refusal.message, **refusal.fields}, refusal.headers)
+        except (Cut, OSError):
+            raise
+        except Exception:  # a mistake of this Hub: told on both sides
+            traceback.print_exc()
+            answer = Answer(500, {"error": "This Hub has a mistake; see its output"})
         for _ in request.blocks:  # a client hears no answer while it still sends
             pass
         entry.received = self.received
