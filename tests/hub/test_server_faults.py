@@ -1,12 +1,15 @@
 """The Hub on this machine fails on purpose, and the unmodified clients recover."""
 
+import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.lfs import UploadInfo, post_lfs_batch_info
 
-REPO = "robots/value"
+REPO, TOKEN = "robots/value", "hf_ann_writes_0123456789abcdef"
 CONTENT = bytes(range(256)) * 4000  # 1 MB
 
 
@@ -24,6 +27,26 @@ def test_an_upload_that_is_cut_is_sent_again_by_the_client(hub, api, weights):
     assert fault.struck == 1 and [item.status for item in hub.log if item.method == "PUT"] == [0, 200]
     assert hub.files("model", REPO)["model.safetensors"] == CONTENT
     assert list(hub.store.incoming.iterdir()) == []  # no half of it stays
+
+
+def test_a_client_that_hangs_up_in_an_upload_leaves_nothing(hub, api):
+    api.create_repo(REPO)
+    info = UploadInfo.from_bytes(CONTENT)
+    ((action,), _, _) = post_lfs_batch_info([info], TOKEN, "model", REPO)
+    address = urlsplit(action["actions"]["upload"]["href"])
+    for head, half in (
+        (b"Content-Length: %d" % len(CONTENT), CONTENT[:1000]),
+        (b"Transfer-Encoding: chunked", b"3e8\r\n" + CONTENT[:1000] + b"\r\n"),
+    ):
+        with socket.create_connection(("127.0.0.1", hub.port), timeout=60) as connection:
+            connection.sendall(
+                b"PUT %s HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n" % (address.path.encode(), head) + half
+            )
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(100) == b""
+    assert [item.status for item in hub.log if item.method == "PUT"] == [0, 0]
+    assert list(hub.store.incoming.iterdir()) == []
+    assert hub.store.find("model", REPO).lfs == []
 
 
 def test_a_commit_that_is_cut_is_completed_by_the_next_run(hub, api, weights, tmp_path):

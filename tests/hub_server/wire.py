@@ -197,9 +197,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _blocks(self, headers: dict[str, str], limit: int | None) -> Iterator[bytes]:
         """The body as it comes in; Cut after `limit` bytes, or at its end if it is shorter."""
-        for block in (
-            self._chunked() if "chunked" in headers.get("transfer-encoding", "") else self._plain(headers)
-        ):
+        chunked = "chunked" in headers.get("transfer-encoding", "")
+        for block in self._chunked() if chunked else self._plain(headers):
             self.received += len(block)
             if limit is not None and self.received >= limit:
                 raise Cut
@@ -217,13 +216,16 @@ class Handler(BaseHTTPRequestHandler):
             yield block
 
     def _chunked(self) -> Iterator[bytes]:
-        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+        while line := self.rfile.readline():
+            size = int(line.split(b";")[0], 16)
             block = self.rfile.read(size)
             if len(block) < size:
-                raise Cut
-            yield block
+                break
             self.rfile.readline()
-        self.rfile.readline()
+            if size == 0:
+                return
+            yield block
+        raise Cut  # the client hung up before the end
 
     def _send(self, answer: Answer, entry: LogEntry, limit: int | None) -> None:
         """Send; the log has the entry before the client has the answer."""
