@@ -9,7 +9,7 @@ from limits import VisitorError
 from service import Analysed, Service
 
 
-def add_api(service: Service, at_once: int) -> None:
+def add_api(service: Service, at_once: int, examples_at_once: int) -> None:
     """Named endpoints for programs: the components are never shown."""
     quick: dict[str, Any] = {"concurrency_id": "analysis", "concurrency_limit": at_once}
 
@@ -78,7 +78,8 @@ def add_api(service: Service, at_once: int) -> None:
             curve,
             api_name="example_curve",
             api_description="The value curve of a shipped example.",
-            **quick,
+            concurrency_id="examples",
+            concurrency_limit=examples_at_once,
         )
         gr.Button().click(
             examples, None, listed, api_name="examples", api_description="The shipped examples."

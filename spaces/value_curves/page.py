@@ -21,6 +21,7 @@ from service import EXAMPLES, Analysed, Service
 from valuecurve.episodes import decode_video, open_dataset
 
 AT_ONCE = 2  # episodes that are decoded side by side; the model takes one at a time
+EXAMPLES_AT_ONCE = 4
 PROGRESS = gr.Progress()
 NOBODY = "Something went wrong on our side. Try again, and if it stays so, try a shorter video."
 DOWNLOADS = [
@@ -79,7 +80,7 @@ def make_page(service: Service) -> gr.Blocks:
                 shown = player(elem_id="player")
                 below = gr.HTML(elem_id="below")
         _wire(service, page, controls, [shown, message, below])
-        add_api(service, AT_ONCE)
+        add_api(service, AT_ONCE, EXAMPLES_AT_ONCE)
     page.queue(max_size=int(service.limits.visitors), default_concurrency_limit=8, api_open=False)
     return page
 
@@ -204,13 +205,14 @@ def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: 
         if request.session_hash:
             service.results.end_session(request.session_hash)
 
-    controls["cards"].click(example, given, **heavy).then(None, last, js=SHOW)
+    own = {"concurrency_id": "examples", "concurrency_limit": EXAMPLES_AT_ONCE}  # most are kept: no waiting
+    controls["cards"].click(example, given, **heavy | own).then(None, last, js=SHOW)
     controls["upload_button"].click(upload, given, **heavy).then(None, last, js=SHOW)
     controls["hub_button"].click(hub, given, **heavy).then(None, last, js=SHOW)
     for name in ("model", "compare"):
         controls[name].input(again, [last, *given], **heavy)
     heavy["outputs"] = [*heavy["outputs"], controls["model"], controls["compare"]]
-    page.load(reopen, given, **heavy).then(None, last, js=MARK)
+    page.load(reopen, given, **heavy | own).then(None, last, js=MARK)
     page.unload(leave)
 
 

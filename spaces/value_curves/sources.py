@@ -4,6 +4,7 @@ What is too large is refused before anything is decoded: archives by their direc
 unpacked, videos by their header and by their packets, datasets by their tables.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +48,7 @@ def open_source(request: dict, work: Path, limits: Limits) -> Source:
     """
     episode, state = int(request["episode"]), request["state"]
     if request["dataset"]:
-        source = from_dataset(request["dataset"], episode, limits)
+        source = from_hub(request["dataset"], episode, limits)
         source.dataset = request["name"] or request["dataset"].split("@")[0].split("/")[-1]
         return source
     files = [Path(path) for path in request["files"]]
@@ -138,6 +139,19 @@ def _check_same_length(first: Plan, other: Plan) -> None:
 
 
 # -- datasets ----------------------------------------------------------------------------------------------
+
+
+def from_hub(name: str, episode: int, limits: Limits) -> Source:
+    """An episode of a dataset of the Hub, or of a folder of the app's own; errors in words for visitors."""
+    try:
+        return from_dataset(name, episode, limits)
+    except DatasetError as error:
+        message = re.sub(r" \(and there is no folder .*\)$", "", str(error))
+        if " is gated" in message:
+            message = f"{name} asks for its conditions to be accepted first, so it cannot be shown here."
+        elif "has no dataset" in message:
+            message = f"There is no public dataset {name} on the Hub: check how it is spelt."
+        raise VisitorError(message) from error
 
 
 def from_dataset(place: str | Path, episode: int, limits: Limits) -> Source:

@@ -58,9 +58,9 @@ def test_an_episode_of_the_hub_has_the_curve_of_the_same_episode_here(service):
 @pytest.mark.parametrize(
     ("name", "episode", "message"),
     [
-        ("owner/secret", 0, "owner/secret"),
-        ("owner/nothing", 0, "owner/nothing"),
-        ("owner/robots@no-such-revision", 0, "no-such-revision"),
+        ("owner/secret", 0, "There is no public dataset owner/secret on the Hub"),
+        ("owner/nothing", 0, "There is no public dataset owner/nothing on the Hub"),
+        ("owner/robots@no-such-revision", 0, "owner/robots has no revision 'no-such-revision'"),
         ("owner/robots", 77, "There is no episode 77: the dataset has 6 episodes, 0 to 5"),
     ],
 )

@@ -33,14 +33,14 @@ def upload(page, path) -> str:
 
 def test_an_upload_is_gone_when_its_page_is_closed_and_others_stay(space, visit, tmp_path):
     urls, pages = [], []
-    for number in (1, 2):
-        path = tmp_path / f"visitor{number}.mp4"
+    for number, name in enumerate(("leaver", "stayer")):
+        path = tmp_path / f"{name}.mp4"
         write_video(path, [bars(number, frame, 48, 64) for frame in range(12)], fps=10)
         pages.append(visit(space.url))
         urls.append(upload(pages[-1], path))
     assert urls[0] != urls[1]
     assert [status(url) for url in urls] == [200, 200]
-    for page, own, other in ((pages[0], "visitor1", "visitor2"), (pages[1], "visitor2", "visitor1")):
+    for page, own, other in ((pages[0], "leaver", "stayer"), (pages[1], "stayer", "leaver")):
         assert own in page.inner_text("body") and other not in page.inner_text("body")
     pages[0].close()
     end = time.monotonic() + SECONDS
@@ -48,7 +48,7 @@ def test_an_upload_is_gone_when_its_page_is_closed_and_others_stay(space, visit,
         time.sleep(0.5)
     assert [status(url) for url in urls] == [404, 200]
     (root,) = space.temporary.glob("valuecurve-*")
-    assert [path.name for path in (root / "uploads").rglob("visitor*.mp4")] == ["visitor2.mp4"]
+    assert [path.name for path in (root / "uploads").rglob("*er.mp4")] == ["stayer.mp4"]
 
 
 def test_a_link_reopens_the_same_example_with_the_same_models(space, visit):
