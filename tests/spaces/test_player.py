@@ -128,8 +128,9 @@ def test_while_the_video_plays_the_cursor_is_on_the_picture_that_is_shown(show):
     page.click(".vc-play")
     expect(page.locator(".vc-play")).to_have_attribute("aria-label", "Play")
     samples = np.array(page.evaluate("samples"))
-    # The picture changes a moment before or after the cursor: one frame on either side of what was shown.
-    assert np.all(samples[:, 1] >= samples[:, 0] - 1) and np.all(samples[:, 1] <= samples[:, 2] + 1), samples
+    # Between what was shown one sample before and one after it; the picture may change first, or the cursor.
+    assert np.all(samples[1:, 1] >= samples[:-1, 0] - 1), samples
+    assert np.all(samples[:-1, 1] <= samples[1:, 2] + 1), samples
     assert len(np.unique(samples[:, 1])) >= 4
     stopped = page.evaluate("cursor()")
     for camera in (0, 1):
@@ -200,6 +201,29 @@ def test_outcome_and_scale_decide_the_advantages_of_failures_and_uploads(show, p
         _, _, positive = episode_advantages(values, 20, success=success, scale=scale)
         np.testing.assert_array_equal(positive_of(page), positive)
         assert "To success" not in page.inner_text(".vc-stats"), "no time can be told"
+
+
+def test_a_failure_alarm_is_marked_where_the_value_first_falls_below_its_level(show, payloads):
+    payload = payloads[1]["usual"]
+    first = int(np.argmax(np.array(payload["models"][0]["value"]) < payload["alarm"]))
+    page = show("usual")
+    expect(page.locator(".vc-summary")).to_contain_text(f"failure alarm at {first / FPS:.1f} s")
+    expect(page.locator(".vc-legend")).to_contain_text("value below −0.70")
+    x, _ = point(page, first)
+    vermilion = page.locator(".vc-chart canvas").first.evaluate(
+        """(canvas, x) => {
+            const column = Math.round((x - canvas.getBoundingClientRect().left) * devicePixelRatio);
+            const data = canvas.getContext("2d").getImageData(column, 0, 1, canvas.height).data;
+            let count = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                count += data[i] > 180 && data[i + 1] < 140 && data[i + 2] < 80;
+            }
+            return count;
+        }""",
+        x,
+    )
+    assert vermilion > 20
+    assert "alarm" not in show("upload").inner_text(".vc"), "no alarm was asked for"
 
 
 def test_everything_can_be_done_with_the_keyboard(show):

@@ -252,7 +252,7 @@ function drawAdvantage(context, view, places) {
   bars(shares, colors.positive, (a) => a >= level);
   rule(context, box.x, yAt(0), box.x + box.w, yAt(0), colors.muted, [], 0.75);
   rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
-  text(context, "advantage", box.x, box.y - 13, colors.muted);
+  text(context, places.narrow ? "advantage" : "advantage: better or worse than expected", box.x, box.y - 13, colors.muted);
   text(context, "0", box.x - 8, yAt(0), colors.muted, "right");
   text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "700");
 }

@@ -190,7 +190,7 @@ function createControls(view, payload, redraw) {
   const horizon = slider({
     name: "horizon",
     label: "Horizon",
-    note: "How far ahead a moment is judged by what came of it.",
+    note: "How far ahead the consequences of a moment count.",
     min: 1,
     max: payload.frames,
     step: 1,
@@ -201,7 +201,7 @@ function createControls(view, payload, redraw) {
   const fraction = slider({
     name: "positive_fraction",
     label: "Positive fraction",
-    note: "The share of moments, the best ones, that are called positive.",
+    note: "The share of the moments, the best ones, called positive.",
     min: 0,
     max: 1,
     step: 0.01,
@@ -262,7 +262,8 @@ function createEpisode(root, payload) {
     root.classList.toggle("vc-shows-heat", view.heatOf >= 0);
     root.dataset.positive = view.positive.map((run) => run.join("-")).join(" ");
     const share = Math.round((100 * view.positiveFrames) / view.frames);
-    summary.textContent = `${share}% of the moments positive, in ${count(view.positive.length, "span")}`;
+    const alarm = view.alarms.length ? ` · failure alarm at ${seconds(view.alarms[0][0] / view.fps)}` : "";
+    summary.textContent = `${share}% of the moments positive, in ${count(view.positive.length, "span")}${alarm}`;
     chart.draw();
     showFrame(clock.frame);
   }

@@ -2,7 +2,11 @@
 //
 // A video has exactly one picture for each frame, so frame t is on the screen from t / fps to (t + 1) / fps. Seeking
 // aims at its middle, which no rounding takes to a neighbour. The first camera that plays is the clock; the others
-// are brought back to it when they drift. Without any video (or with none that this browser plays) a timer runs.
+// are brought back to it when they drift. While it plays, the frame is that of the picture on the screen
+// (requestVideoFrameCallback), or, where the browser does not tell (or shows none: the video may be scrolled
+// out of sight), that of its time. Without any video (or with none that this browser plays) a timer runs.
+
+const SILENCE = 1000; // milliseconds without a picture, after which the time of the video counts
 
 /**
  * @param {HTMLVideoElement[]} cameras
@@ -17,6 +21,7 @@ function createClock(cameras, fps, frames, onFrame, onState) {
   let rate = 1;
   let timer = null; // {from: frame, at: milliseconds}, while the clock runs without a video
   let closed = false;
+  let pictured = -Infinity; // when a picture was last told
   const wanted = new Map(); // camera -> seconds that it still has to be sought to
   const corrected = new Map(); // camera -> when it was last brought back to the clock
 
@@ -86,7 +91,7 @@ function createClock(cameras, fps, frames, onFrame, onState) {
     if (!playing || closed) return;
     const clock = master();
     if (clock && !clock.seeking && !wanted.has(clock)) {
-      show(frameAt(clock.currentTime));
+      if (performance.now() - pictured > SILENCE) show(frameAt(clock.currentTime));
       follow(clock);
     } else if (!clock) {
       timer = timer || { from: frame, at: performance.now() };
@@ -97,7 +102,18 @@ function createClock(cameras, fps, frames, onFrame, onState) {
     requestAnimationFrame(tick);
   }
 
+  function hear(camera) {
+    camera.requestVideoFrameCallback?.((_, { mediaTime }) => {
+      if (closed) return;
+      hear(camera);
+      if (!playing || camera !== master() || camera.seeking || wanted.has(camera)) return;
+      pictured = performance.now();
+      show(frameAt(mediaTime + 0.5 / fps));
+    });
+  }
+
   for (const camera of cameras) {
+    hear(camera);
     const settle = () => wanted.has(camera) && seekCamera(camera, wanted.get(camera));
     camera.addEventListener("loadedmetadata", () => {
       if (!wanted.has(camera)) wanted.set(camera, middle(frame)); // shows its first picture everywhere
