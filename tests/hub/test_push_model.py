@@ -56,12 +56,10 @@ json.dump(found, open(answer, "w"))
 """
 
 
-@pytest.fixture(scope="session")
-def run(tiny_v30, tmp_path_factory) -> Path:
+@pytest.fixture
+def run(life) -> Path:
     """A whole run of four steps, with averaged and raw weights. Read only."""
-    folder = tmp_path_factory.mktemp("hub-run")
-    train(load_config(write_recipe(folder / "recipe.yaml", tiny_v30, folder / "run")))
-    return folder / "run"
+    return life.run
 
 
 def push(*arguments: object) -> Result:
@@ -102,12 +100,12 @@ def test_one_commit_holds_the_whole_model_and_the_list_came_first(hub, run):
     assert f"{hub.url}/{REPO} is now at" in output
 
 
-def test_others_load_it_by_name_without_this_package(hub, hub_env, run, tiny_v30, tmp_path):
+def test_others_load_it_by_name_without_this_package(hub, hub_env, run, life, tmp_path):
     pushed(run, REPO)
     first = HfApi().model_info(REPO).sha
     pushed(run, REPO, "--weights", "raw")
     answer = tmp_path / "answer.json"
-    command = [sys.executable, "-c", BY_NAME, REPO, str(tiny_v30), str(first), str(answer)]
+    command = [sys.executable, "-c", BY_NAME, REPO, str(life.dataset), str(first), str(answer)]
     done = subprocess.run(command, env=hub_env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(answer.read_text())
@@ -124,7 +122,7 @@ def test_others_load_it_by_name_without_this_package(hub, hub_env, run, tiny_v30
     task: Any = "value-estimation"  # with the package no remote code is needed
     here: Any = pipeline(task, model=REPO, revision=first)
     assert type(here) is ValuePipeline
-    np.testing.assert_allclose(here(tiny_v30, episode=1)["value"], found["first"]["curve"], atol=1e-6)
+    np.testing.assert_allclose(here(life.dataset, episode=1)["value"], found["first"]["curve"], atol=1e-6)
 
 
 def best(run: Path) -> Path:
@@ -203,12 +201,12 @@ def test_large_weights_are_pushed_in_shards(hub, run, tmp_path):
     assert state.keys() == whole.keys() and all(torch.equal(state[name], whole[name]) for name in whole)
 
 
-def test_the_recipe_of_a_pushed_model_trains_and_names_no_machine(hub, run, tiny_v30, tmp_path):
+def test_the_recipe_of_a_pushed_model_trains_and_names_no_machine(hub, run, life, tmp_path):
     pushed(run, REPO, "--dataset-id", "robots/tiny")
     recipe = hub.files("model", REPO)["recipe.yaml"].decode()
-    assert str(tiny_v30) not in recipe and yaml.safe_load(recipe)["data"]["dataset"] == "robots/tiny"
+    assert str(life.dataset) not in recipe and yaml.safe_load(recipe)["data"]["dataset"] == "robots/tiny"
     (tmp_path / "recipe.yaml").write_text(recipe)
-    again = load_config(tmp_path / "recipe.yaml", ["--data.dataset", str(tiny_v30)])
+    again = load_config(tmp_path / "recipe.yaml", ["--data.dataset", str(life.dataset)])
     first = load_config(run / "config.yaml")
     for name in ("learning_rate", "ema_decay", "max_steps", "per_device_train_batch_size", "seed"):
         assert getattr(again.training, name) == getattr(first.training, name)
