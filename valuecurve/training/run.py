@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,11 @@ def one_line_errors(output: Path) -> Iterator[None]:
         if len(lines) == 1:
             raise
         raise DatasetError(lines[-1].partition("DatasetError: ")[2] or lines[-1]) from error
+    except UnpicklingError as error:  # of torch.load, which reads tensors and numbers only
+        raise ConfigError(
+            f"the run in {output} cannot be resumed: its last checkpoint holds more than tensors, which is "
+            f"not loaded. Remove {last_checkpoint(output)}; the one before it is taken then."
+        ) from error
     except (OSError, SafetensorError, RuntimeError) as error:
         seen = one_line(error, 200)
         if isinstance(error, RuntimeError):
