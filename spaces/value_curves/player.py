@@ -14,7 +14,7 @@ from valuecurve import advantages
 from valuecurve.labels.rewards import time_after_failure, value_rewards
 
 BROWSER = Path(__file__).parent / "browser"
-SCRIPTS = ("maths.js", "videos.js", "chart.js", "parts.js", "player.js")  # each uses only those before it
+SCRIPTS = ("maths.js", "videos.js", "drawing.js", "belief.js", "parts.js", "chart.js", "player.js")
 ON_LOAD = """
 const player = window.valueCurvePlayer.create(element);
 player.show(props.value);

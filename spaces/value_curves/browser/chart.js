@@ -1,325 +1,140 @@
-// The drawing: the curve with its band or heat map and spans, the advantages below, the distribution beside.
-//
-// Everything here is in CSS pixels; a canvas has as many real pixels as the screen. The cursor is not drawn here: it is
-// an element above the canvas, so that playing moves one element and redraws nothing but the small distribution.
+// The chart that a person uses: what is drawn, the cursor above it, pointer, finger and keyboard.
 
-const SMALL = "11px";
-const ROWS = 70; // of the heat map
-const BARS = 40; // of the histogram: single bins of 201 would be a comb
-
-/** Where everything is, for a chart `width` pixels wide: boxes {x, y, w, h}. */
-function layout(width, hasSeconds) {
-  const narrow = width < 560;
-  const left = narrow ? 42 : 48;
-  const beside = narrow ? 44 : 92;
-  const gap = narrow ? 10 : 16;
-  const right = hasSeconds ? (narrow ? 38 : 46) : 2;
-  const plotWidth = Math.max(width - left - gap - beside - right, 60);
-  const curve = { x: left, y: 28, w: plotWidth, h: narrow ? 190 : 264 };
-  const bar = { x: left, y: curve.y + curve.h + 7, w: plotWidth, h: 6 };
-  const advantage = { x: left, y: bar.y + bar.h + 32, w: plotWidth, h: narrow ? 64 : 84 };
-  const belief = { x: left + plotWidth + gap, y: curve.y, w: beside, h: curve.h };
-  return { narrow, width, curve, bar, advantage, belief, height: advantage.y + advantage.h + 26 };
+/** Seconds to success in words; null where none can be told: of failures, and where the scale is not known. */
+function toGo(view, model, t) {
+  if (model.scale_seconds == null || view.success === false) return null;
+  return seconds((model.v_max - model.value[t]) * model.scale_seconds);
 }
 
-/** Sizes a canvas for this screen; returns its context, cleared, in CSS pixels. */
-function prepare(canvas, width, height) {
-  const ratio = window.devicePixelRatio || 1;
-  const real = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== real[0] || canvas.height !== real[1]) [canvas.width, canvas.height] = real;
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  context.clearRect(0, 0, width, height);
-  context.lineJoin = "round";
-  return context;
+function interval(model, t) {
+  return `${signed(model.lower[t])} … ${signed(model.upper[t])}`;
 }
 
-const signed = (number, digits = 2) => (Object.is(number, -0) ? 0 : number).toFixed(digits).replace("-", "−");
-const withSign = (number, digits = 3) => (number > 0 ? "+" : "") + signed(number, digits);
+/** The chart with its cursor: draws, follows the pointer and the keyboard, calls `onSeek(frame)`. */
+function createChart(view, onSeek, onToggle) {
+  const canvas = make("canvas", { "aria-hidden": "true" });
+  const belief = make("canvas.vc-belief", { "aria-hidden": "true" });
+  const cursor = make("div.vc-cursor");
+  const hover = make("div.vc-hover", { hidden: "" });
+  const dots = view.models.map((_, i) => make(`i.vc-dot${i ? ".vc-dot-second" : ""}`));
+  const tip = make("div.vc-tip", { hidden: "", role: "presentation" });
+  const element = make(
+    "div.vc-chart",
+    {
+      role: "slider",
+      tabindex: "0",
+      "aria-label": "Moment of the episode",
+      "aria-valuemin": 0,
+      "aria-valuemax": view.frames - 1,
+    },
+    canvas,
+    belief,
+    hover,
+    cursor,
+    ...dots,
+    tip,
+  );
+  let places = null;
+  let frame = 0;
+  let pointed = null; // the frame under the pointer
 
-/** x of the middle of frame t, and y of a value, in a box. */
-const xOf = (box, t, frames) => box.x + ((t + 0.5) / frames) * box.w;
-const yOf = (box, value, low, high) => box.y + (1 - (value - low) / (high - low)) * box.h;
-
-function text(context, words, x, y, color, align = "left", weight = "400", size = SMALL) {
-  context.font = `${weight} ${size} ${context.canvas.dataset.font}`;
-  context.fillStyle = color;
-  context.textAlign = align;
-  context.textBaseline = "middle";
-  context.fillText(words, x, y);
-}
-
-function rule(context, x1, y1, x2, y2, color, dash = [], width = 1) {
-  context.beginPath();
-  context.setLineDash(dash);
-  context.moveTo(x1, y1);
-  context.lineTo(x2, y2);
-  context.strokeStyle = color;
-  context.lineWidth = width;
-  context.stroke();
-  context.setLineDash([]);
-}
-
-function line(context, box, values, low, high, color, { width = 2, dash = [] } = {}) {
-  context.beginPath();
-  for (const t of decimate(values, Math.ceil(box.w))) {
-    context.lineTo(xOf(box, t, values.length), yOf(box, values[t], low, high));
+  function frameAt(event) {
+    const box = places.curve;
+    const share = (event.clientX - element.getBoundingClientRect().left - box.x) / box.w;
+    return Math.min(Math.max(Math.floor(share * view.frames), 0), view.frames - 1);
   }
-  context.setLineDash(dash);
-  context.strokeStyle = color;
-  context.lineWidth = width;
-  context.stroke();
-  context.setLineDash([]);
-}
 
-function band(context, box, lower, upper, low, high, color, opacity) {
-  const columns = Math.ceil(box.w);
-  context.beginPath();
-  for (const t of decimate(upper, columns)) context.lineTo(xOf(box, t, upper.length), yOf(box, upper[t], low, high));
-  for (const t of decimate(lower, columns).reverse()) {
-    context.lineTo(xOf(box, t, lower.length), yOf(box, lower[t], low, high));
+  function describe(t) {
+    const model = view.models[0];
+    const left = toGo(view, model, t);
+    return `${seconds(t / view.fps)}, value ${signed(model.value[t])}${left ? `, about ${left} to success` : ""}`;
   }
-  context.globalAlpha = opacity;
-  context.fillStyle = color;
-  context.fill();
-  context.globalAlpha = 1;
-}
 
-/**
- * A picture of the distributions, one column a frame (or a pixel), the highest value on top. Most is twice the typical
- * peak: a few frames of which the model is very sure do not make all others pale.
- */
-function heatMap(heat, columns, ramp) {
-  const frames = heat.peaks.length;
-  const width = Math.min(frames, columns);
-  const size = Math.ceil(heat.bins / ROWS);
-  const rows = Math.ceil(heat.bins / size);
-  const density = new Float64Array(width * rows);
-  const peaks = new Float64Array(width);
-  for (let column = 0; column < width; column++) {
-    const from = Math.floor((column * frames) / width);
-    const to = Math.max(Math.floor(((column + 1) * frames) / width), from + 1);
-    for (let t = from; t < to; t++) {
-      const share = heat.peaks[t] / 255 / (to - from);
-      for (let bin = 0; bin < heat.bins; bin++) {
-        density[(rows - 1 - Math.floor(bin / size)) * width + column] += heat.bytes[t * heat.bins + bin] * share;
-      }
-    }
-    for (let row = 0; row < rows; row++) peaks[column] = Math.max(peaks[column], density[row * width + column]);
+  function showTip(t) {
+    pointed = t;
+    tip.hidden = hover.hidden = t === null;
+    if (t === null) return placeCursor(frame);
+    const x = xOf(places.curve, t, view.frames);
+    const rows = view.models.flatMap((model) => {
+      const left = toGo(view, model, t);
+      const words = `${signed(model.value[t])}  (${interval(model, t)})`;
+      const name = view.models.length > 1 ? model.name : "value";
+      return [[name, words], left ? ["to success", `about ${left}`] : null];
+    });
+    rows.push(["advantage", withSign(view.advantage[t]) + (view.advantage[t] >= view.level ? ", positive" : "")]);
+    tip.replaceChildren(
+      make("b", {}, `${seconds(t / view.fps)}`),
+      ...rows.filter(Boolean).map(([name, words]) => make("span", {}, make("em", {}, name), words)),
+    );
+    hover.style.left = `${x}px`;
+    const width = tip.offsetWidth;
+    const side = x + 14 + width > places.width ? x - 14 - width : x + 14;
+    tip.style.left = `${Math.max(side, 0)}px`;
+    const y = yOf(places.curve, view.models[0].value[t], view.low, view.high);
+    const below = y < places.curve.y + places.curve.h / 2; // never over the curve where the pointer is
+    tip.style.top = `${below ? places.curve.y + places.curve.h - tip.offsetHeight - 8 : places.curve.y + 8}px`;
+    drawBelief(belief, view, places, t);
   }
-  const most = 2 * peaks.slice().sort()[Math.floor(width / 2)] || 1;
-  const colors = ramp.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [width, rows];
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, rows);
-  for (let i = 0; i < density.length; i++) {
-    const place = Math.sqrt(Math.min(density[i] / most, 1)) * (colors.length - 1); // the root shows faint tails as well
-    const k = Math.min(Math.floor(place), colors.length - 2);
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = colors[k][c] + (place - k) * (colors[k + 1][c] - colors[k][c]);
-    image.data[4 * i + 3] = 255;
-  }
-  context.putImageData(image, 0, 0);
-  return canvas;
-}
 
-/** Values and, where the scale is known, seconds beside them: grid lines and their words. */
-function drawValueAxis(context, view, places) {
-  const { colors, low, high } = view;
-  const { curve, belief } = places;
-  const end = belief.x + belief.w;
-  const ticks = Array.from({ length: 5 }, (_, i) => low + ((high - low) * i) / 4);
-  ticks.forEach((value, i) => {
-    const y = yOf(curve, value, low, high);
-    rule(context, curve.x, y, curve.x + curve.w, y, colors.line);
-    rule(context, belief.x, y, end, y, colors.line);
-    if (places.narrow && i % 2) return;
-    text(context, signed(value), curve.x - 8, y, colors.muted, "right");
-    if (view.scaleSeconds && view.success !== false) {
-      const seconds = (high - value) * view.scaleSeconds;
-      text(context, `${seconds < 10 && seconds > 0 ? seconds.toFixed(1) : seconds.toFixed(0)} s`, end + 7, y, colors.muted);
-    }
+  function placeCursor(t) {
+    frame = t;
+    element.setAttribute("aria-valuenow", t);
+    element.setAttribute("aria-valuetext", describe(t));
+    if (!places) return;
+    const x = xOf(places.curve, t, view.frames);
+    cursor.style.left = `${x}px`;
+    view.models.forEach((model, i) => {
+      dots[i].style.left = `${x}px`;
+      dots[i].style.top = `${yOf(places.curve, model.value[t], view.low, view.high)}px`;
+    });
+    if (pointed === null) drawBelief(belief, view, places, t);
+  }
+
+  function draw() {
+    const width = Math.floor(element.clientWidth);
+    if (width < 120) return; // hidden, or not in the page yet
+    places = layout(width, view.scaleSeconds != null && view.success !== false);
+    canvas.dataset.font = getComputedStyle(element).fontFamily;
+    element.style.height = `${places.height}px`;
+    Object.assign(belief.style, { left: `${places.belief.x}px`, top: `${places.belief.y - 4}px` });
+    cursor.style.top = hover.style.top = `${places.curve.y - 4}px`;
+    cursor.style.height = hover.style.height = `${places.advantage.y + places.advantage.h - places.curve.y + 4}px`;
+    const gap = [places.bar.y + places.bar.h + 4, places.advantage.y - 4].map((y) => `${y - places.curve.y + 4}px`);
+    cursor.style.setProperty("--vc-gap-from", gap[0]); // words stand between the two panels
+    cursor.style.setProperty("--vc-gap-to", gap[1]);
+    drawChart(canvas, view, places);
+    placeCursor(frame);
+  }
+
+  element.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0 || !places) return;
+    element.setPointerCapture(event.pointerId);
+    onSeek(frameAt(event));
+    showTip(frameAt(event));
   });
-  text(context, places.narrow ? "value" : `value: ${signed(high, 0)} is success, ${signed(low, 0)} far away or failing`, curve.x, 8, colors.muted);
-  text(context, places.narrow ? "belief" : "belief now", belief.x, 8, colors.muted);
-  if (view.scaleSeconds && view.success !== false && !places.narrow) text(context, "to go", end + 7, 8, colors.muted);
-}
-
-function drawTimeAxis(context, view, places) {
-  const box = places.advantage;
-  const seconds = view.frames / view.fps;
-  const y = box.y + box.h;
-  rule(context, box.x, y, box.x + box.w, y, view.colors.line);
-  const ticks = ticksTo(seconds, Math.min(box.w / 70, 12, view.frames));
-  ticks.forEach((tick, i) => {
-    const x = box.x + (tick / seconds) * box.w;
-    rule(context, x, y, x, y + 4, view.colors.line);
-    const label = Number(tick.toPrecision(6)).toString() + (i === ticks.length - 1 ? " s" : "");
-    text(context, label, x, y + 14, view.colors.muted, "center");
+  element.addEventListener("pointermove", (event) => {
+    if (!places) return;
+    const t = frameAt(event);
+    if (element.hasPointerCapture(event.pointerId)) onSeek(t);
+    showTip(t);
   });
-}
-
-/** The share of each column's frames that lie in `runs`, float64 [columns]. */
-function coverage(runs, frames, columns) {
-  const shares = new Float64Array(columns);
-  for (const [first, last] of runs) {
-    const from = (first / frames) * columns;
-    const to = ((last + 1) / frames) * columns;
-    for (let c = Math.floor(from); c < to; c++) shares[c] += Math.min(to, c + 1) - Math.max(from, c);
+  for (const kind of ["pointerleave", "pointerup", "pointercancel"]) {
+    element.addEventListener(kind, (event) => {
+      if (kind === "pointerleave" || event.pointerType !== "mouse") showTip(null); // a mouse stays, a finger is gone
+    });
   }
-  return shares;
-}
-
-/** Positive spans: faint behind the curve, solid in the bar below it; where many share a pixel, by their share. */
-function drawSpans(context, view, places, opacity) {
-  const { curve, bar } = places;
-  context.fillStyle = view.colors.line;
-  context.globalAlpha = 0.55;
-  context.fillRect(bar.x, bar.y, bar.w, bar.h);
-  context.fillStyle = view.colors.positive;
-  const fill = (x, width, alpha) => {
-    context.globalAlpha = opacity * alpha;
-    context.fillRect(x, curve.y, width, curve.h);
-    context.globalAlpha = alpha;
-    context.fillRect(x, bar.y, width, bar.h);
-  };
-  const columns = Math.round(curve.w);
-  if (view.frames <= columns) {
-    for (const [first, last] of view.positive) {
-      fill(curve.x + (first / view.frames) * curve.w, ((last + 1 - first) / view.frames) * curve.w, 1);
-    }
-  } else {
-    const width = curve.w / columns;
-    coverage(view.positive, view.frames, columns).forEach((share, c) => share && fill(curve.x + c * width, width, Math.min(share, 1)));
-  }
-  context.globalAlpha = 1;
-}
-
-/** The level of the alarm, and a mark where the value falls below it; marks that would touch are one. */
-function drawAlarms(context, view, box) {
-  if (view.alarm == null) return;
-  const y = yOf(box, view.alarm, view.low, view.high);
-  rule(context, box.x, y, box.x + box.w, y, view.colors.alarm, [2, 4], 1.2);
-  let before = -Infinity;
-  for (const [first] of view.alarms) {
-    const x = xOf(box, first, view.frames);
-    if (x - before < 12) continue;
-    before = x;
-    rule(context, x, box.y - 2, x, y, view.colors.alarm, [], 1);
-    context.fillStyle = view.colors.alarm;
-    context.beginPath();
-    context.moveTo(x - 5.5, box.y - 11);
-    context.lineTo(x + 5.5, box.y - 11);
-    context.lineTo(x, box.y - 2);
-    context.fill();
-  }
-}
-
-/** Advantages as columns from zero, green from the threshold on, which is dashed. */
-function drawAdvantage(context, view, places) {
-  const box = places.advantage;
-  const { advantage, colors, level } = view;
-  let low = Math.min(0, level);
-  let high = Math.max(0, level);
-  for (const a of advantage) {
-    if (a < low) low = a;
-    if (a > high) high = a;
-  }
-  const room = 0.06 * (high - low || 1);
-  const yAt = (a) => yOf(box, a, low - room, high + room);
-  const columns = Math.min(Math.round(box.w), advantage.length);
-  const width = box.w / columns;
-  const bars = (shares, color, wanted) => {
-    context.fillStyle = color;
-    for (let c = 0; c < columns; c++) {
-      const from = Math.floor((c * advantage.length) / columns);
-      const to = Math.max(Math.floor(((c + 1) * advantage.length) / columns), from + 1);
-      let strongest = null;
-      for (let t = from; t < to; t++) {
-        if (wanted(advantage[t]) && !(Math.abs(advantage[t]) <= Math.abs(strongest))) strongest = advantage[t];
-      }
-      if (strongest === null) continue;
-      const y = Math.min(yAt(strongest), yAt(0));
-      context.globalAlpha = shares ? Math.min(shares[c], 1) : 1;
-      context.fillRect(box.x + c * width, y, Math.max(width - (width > 4 ? 1 : 0), 0.75), Math.max(Math.abs(yAt(strongest) - yAt(0)), 1));
-    }
-    context.globalAlpha = 1;
-  };
-  const shares = coverage(view.positive, view.frames, columns);
-  bars(null, colors.negative, columns < advantage.length ? () => true : (a) => a < level);
-  bars(shares, colors.positive, (a) => a >= level);
-  rule(context, box.x, yAt(0), box.x + box.w, yAt(0), colors.muted, [], 0.75);
-  rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
-  text(context, places.narrow ? "advantage" : "advantage: better or worse than expected", box.x, box.y - 13, colors.muted);
-  text(context, "0", box.x - 8, yAt(0), colors.muted, "right");
-  text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "700");
-}
-
-/** The whole chart but for the cursor and the distribution beside it. */
-function drawChart(canvas, view, places) {
-  const context = prepare(canvas, places.width, places.height);
-  const { curve } = places;
-  const { colors, low, high, models } = view;
-  const heat = models[view.heatOf];
-  drawValueAxis(context, view, places);
-  if (heat) {
-    const columns = Math.round(curve.w * (window.devicePixelRatio || 1));
-    context.imageSmoothingEnabled = false;
-    const top = yOf(curve, heat.v_max, low, high);
-    context.drawImage(view.heatImage(heat, columns), curve.x, top, curve.w, yOf(curve, heat.v_min, low, high) - top);
-  }
-  drawSpans(context, view, places, heat ? 0 : 0.13);
-  context.save();
-  context.beginPath();
-  context.rect(curve.x - 1, curve.y - 2, curve.w + 2, curve.h + 4);
-  context.clip();
-  models.forEach((model, i) => {
-    if (!heat) band(context, curve, model.lower, model.upper, low, high, model.color(), i ? 0.14 : 0.2);
+  element.addEventListener("keydown", (event) => {
+    const step = event.shiftKey ? 10 : 1;
+    const page = Math.max(Math.round(view.frames / 10), 1);
+    const arrows = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step };
+    const moves = { ...arrows, PageDown: -page, PageUp: page };
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    if (event.key in moves) onSeek(frame + moves[event.key]);
+    else if (event.key === "Home") onSeek(0);
+    else if (event.key === "End") onSeek(view.frames - 1);
+    else if (event.key === " ") onToggle();
+    else return;
+    event.preventDefault();
   });
-  if (view.target) line(context, curve, view.target, low, high, heat ? colors.ink : colors.muted, { width: 1.5, dash: [5, 4] });
-  [...models].reverse().forEach((model) => {
-    if (heat) line(context, curve, model.value, low, high, colors.paper, { width: 4 });
-    line(context, curve, model.value, low, high, model.color(), { width: 2.25 });
-  });
-  context.restore();
-  drawAlarms(context, view, curve);
-  drawAdvantage(context, view, places);
-  drawTimeAxis(context, view, places);
-}
-
-/** Probabilities as at most `bars` bars of whole bins: [[lowest bin, highest bin, sum], …]. */
-function bars(row, most) {
-  const size = Math.ceil(row.length / most);
-  const result = [];
-  for (let bin = 0; bin < row.length; bin += size) {
-    const part = row.subarray(bin, bin + size);
-    result.push([bin, bin + part.length - 1, part.reduce((sum, p) => sum + p, 0)]);
-  }
-  return result;
-}
-
-/** The distributions at frame t as histograms on their side, at the right of the curve, on its axis. */
-function drawBelief(canvas, view, places, t) {
-  const box = places.belief;
-  const context = prepare(canvas, box.w, box.h + 8);
-  const inside = { y: 4, h: box.h };
-  const all = view.models.map((model) => bars(model.distributions.at(t), BARS));
-  const most = Math.max(...all.flat().map(([, , sum]) => sum), 1e-9);
-  all.forEach((histogram, i) => {
-    const model = view.models[i];
-    const step = (model.v_max - model.v_min) / Math.max(model.bins - 1, 1);
-    const yAt = (bin) => Math.min(Math.max(yOf(inside, model.v_min + bin * step, view.low, view.high), 4), 4 + box.h);
-    context.fillStyle = model.color();
-    context.globalAlpha = view.models.length > 1 ? 0.55 : 0.75;
-    for (const [from, to, sum] of histogram) {
-      const top = yAt(to + 0.5);
-      const height = Math.max(yAt(from - 0.5) - top, 1.5);
-      context.fillRect(0, top + 0.5, Math.max((sum / most) * (box.w - 2), sum > 1e-3 ? 1 : 0), Math.max(height - 1, 1));
-    }
-    context.globalAlpha = 1;
-    const value = yOf(inside, model.value[t], view.low, view.high);
-    rule(context, 0, value, box.w, value, view.models.length > 1 ? model.color() : view.colors.ink, [3, 3], 1);
-  });
+  return { element, draw, placeCursor };
 }

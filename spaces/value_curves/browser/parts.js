@@ -65,7 +65,8 @@ function pill(words, kind = "") {
 
 function header(payload) {
   const outcome = { true: ["✓ Success", "good"], false: ["✗ Failure", "bad"] }[payload.success];
-  const place = payload.dataset && `${payload.dataset}${payload.episode == null ? "" : ` · episode ${payload.episode}`}`;
+  const episode = payload.episode == null ? "" : ` · episode ${payload.episode}`;
+  const place = payload.dataset && `${payload.dataset}${episode}`;
   return make(
     "header.vc-head",
     {},
@@ -104,7 +105,7 @@ function cameraTiles(payload) {
 function playButton() {
   const icon = drawing(
     "0 0 24 24",
-    ["path", { d: "M8 5.2v13.6a.6.6 0 0 0 .92.5l10.4-6.8a.6.6 0 0 0 0-1L8.92 4.7A.6.6 0 0 0 8 5.2Z", class: "vc-icon-play" }],
+    ["path", { d: "M8 5v14l11.5-7z", class: "vc-icon-play" }],
     ["path", { d: "M7 5h3.4v14H7zM13.6 5H17v14h-3.4z", class: "vc-icon-pause" }],
   );
   return make("button.vc-play", { type: "button", "aria-label": "Play" }, icon);
@@ -162,12 +163,16 @@ function legend(payload) {
   return make(
     "ul.vc-legend",
     {},
-    ...names.map((name, i) => legendItem("line", two ? name : "value: the best guess", i ? "--vc-second" : "--vc-accent")),
+    ...names.map((name, i) => {
+      return legendItem("line", two ? name : "value: the best guess", i ? "--vc-second" : "--vc-accent");
+    }),
     legendItem("band", "where the model is 80% sure it lies", two ? "--vc-muted" : "--vc-accent"),
     legendItem("heat", "how likely the model finds each value"),
     payload.target ? legendItem("dashed", "target: what really happened", "--vc-muted") : null,
     legendItem("block", "positive: the moments that helped most", "--vc-positive"),
-    payload.alarm == null ? null : legendItem("alarm", `failure alarm: value below ${signed(payload.alarm)}`, "--vc-alarm"),
+    payload.alarm == null
+      ? null
+      : legendItem("alarm", `failure alarm: value below ${signed(payload.alarm)}`, "--vc-alarm"),
   );
 }
 
