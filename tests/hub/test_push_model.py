@@ -219,10 +219,11 @@ def evaluated(run, tmp_path) -> Callable[..., Path]:
 
     def make(**changes) -> Path:
         folder = shutil.copytree(run, tmp_path / "evaluated")
+        fingerprint = json.loads((folder / "split.json").read_text())["datasets"][0]["fingerprint"]
         metrics = {"nll": 2.5, "mae": 0.125, "auroc_last_frame": None}
         report = {
             "model": {"weights": weights_digest(folder / "model")},
-            "dataset": {"key": "tiny", "fingerprint": "0123456789abcdef"},
+            "dataset": {"key": "tiny", "fingerprint": fingerprint},
             "evaluated": {
                 "split": "test",
                 "episodes": 3,
@@ -259,6 +260,15 @@ def test_the_card_has_the_evaluation_and_the_hub_its_results(hub, evaluated):
         ("robots/tiny", "nll", 2.5),
         ("robots/tiny", "mae", 0.125),
     ]
+
+
+def test_results_on_other_data_are_not_given_out_as_those_on_the_training_data(hub, evaluated):
+    run = evaluated(dataset={"key": "elsewhere", "fingerprint": "0123456789abcdef"})
+    pushed(run, REPO, "--dataset-id", "robots/tiny")
+    files = hub.files("model", REPO)
+    assert not [name for name in files if name.startswith(".eval_results/")]
+    (result, *_) = ModelCard(files["README.md"].decode()).data["eval_results"]
+    assert result.dataset_type == "elsewhere"
 
 
 def test_a_report_of_other_weights_is_refused(hub, evaluated):

@@ -51,7 +51,7 @@ def card_of(
         base_model=_base_models(model, backbones),
         datasets=[name for name in names if is_hub_id(name)] or None,
         model_name=repo.split("/")[-1],
-        eval_results=results_of(found, names),
+        eval_results=results_of(found),
     )
     fields = _adapter_fields(model) if model.adapter else _model_fields(model)
     fields |= _training_fields(model, names, backbones, weights) | evaluation_fields(found)

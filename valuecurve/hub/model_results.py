@@ -35,14 +35,18 @@ class Found:
     report: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None  # of the whole report
     curves: Path | None = None  # picture
+    dataset_id: str | None = None  # of the dataset that it is on, if that is on the Hub
 
 
-def find_report(model: "ModelFolder", named: str | Path | None, exported: bool) -> Found:
+def find_report(
+    model: "ModelFolder", named: str | Path | None, exported: bool, names: Sequence[str]
+) -> Found:
     """The evaluation of a checkpoint: the one that is named, or the one that lies in its folder or its run's.
 
     Args:
         exported: whether the pushed weights are those that training exported, which the run's own test
             metrics are of.
+        names: of the datasets of the split, on the Hub where they are there.
 
     Raises:
         HubError: the named one is none, or a report is of other weights.
@@ -56,9 +60,10 @@ def find_report(model: "ModelFolder", named: str | Path | None, exported: bool) 
         if exported or named:
             _check_weights(model, report, folder, exported)
             picture = folder / "figures" / "curves.png"
-            return Found(report, folder, picture if picture.is_file() else None)
+            dataset_id = _dataset_id(model, report["dataset"], names)
+            return Found(report, folder, picture if picture.is_file() else None, dataset_id)
     if model.run and exported and not model.adapter:
-        return _metrics_of_run(model)
+        return _metrics_of_run(model, names)
     return Found()
 
 
@@ -72,7 +77,7 @@ def _check_weights(model: "ModelFolder", report: dict[str, Any], folder: Path, e
         )
 
 
-def _metrics_of_run(model: "ModelFolder") -> Found:
+def _metrics_of_run(model: "ModelFolder", names: Sequence[str]) -> Found:
     """`test_metrics.json` and `curves.png`, which the demo writes: a table without intervals."""
     assert model.run is not None
     path, picture = model.run / "test_metrics.json", model.run / "curves.png"
@@ -82,11 +87,12 @@ def _metrics_of_run(model: "ModelFolder") -> Found:
         entry = model.datasets[0]
         dataset = {"key": entry["dataset"], "fingerprint": entry["fingerprint"]}
         evaluated = {"split": "test", "episodes": len(entry["test"])}
+        found.dataset_id = _dataset_id(model, dataset, names)
         found.report = {"dataset": dataset, "evaluated": evaluated, "metrics": metrics, "intervals": {}}
     return found
 
 
-def evaluation_files(found: Found, names: Sequence[str]) -> dict[str, Path | str]:
+def evaluation_files(found: Found) -> dict[str, Path | str]:
     """What is pushed of an evaluation: the report with its figures, the picture of the card, and results."""
     files: dict[str, Path | str] = {}
     if found.folder is not None:
@@ -95,25 +101,22 @@ def evaluation_files(found: Found, names: Sequence[str]) -> dict[str, Path | str
         files |= {f"report/figures/{picture.name}": picture for picture in pictures}
     elif found.curves is not None:
         files["curves.png"] = found.curves
-    if entries := eval_result_entries(found.report, _dataset_id(found, names)) if found.report else []:
+    if entries := eval_result_entries(found.report, found.dataset_id) if found.report else []:
         name = entries[0].dataset_id.replace("/", "--")
         files[f".eval_results/{name}.yaml"] = eval_results_yaml(entries)
     return files
 
 
-def _dataset_id(found: Found, names: Sequence[str]) -> str | None:
-    """The Hub's name of the dataset that was evaluated on, where the split knows it."""
-    key = found.report["dataset"]["key"]
-    if is_hub_id(key):
-        return key
-    return next((name for name in names if is_hub_id(name) and name.split("/")[1] == key), None) or (
-        names[0] if len(names) == 1 and is_hub_id(names[0]) else None
-    )
+def _dataset_id(model: "ModelFolder", dataset: dict[str, Any], names: Sequence[str]) -> str | None:
+    """The Hub's name of the dataset that was evaluated on: its own, or that of the same data in the split."""
+    trained = {entry["fingerprint"]: name for name, entry in zip(names, model.datasets, strict=False)}
+    found = (dataset["key"], trained.get(dataset["fingerprint"], ""))
+    return next((name for name in found if is_hub_id(name)), None)
 
 
-def results_of(found: Found, names: Sequence[str]) -> list[EvalResult] | None:
+def results_of(found: Found) -> list[EvalResult] | None:
     """For `model-index` in the card's front matter."""
-    return eval_results(found.report, _dataset_id(found, names)) if found.report else None
+    return eval_results(found.report, found.dataset_id) if found.report else None
 
 
 def evaluation_fields(found: Found) -> dict[str, Any]:
