@@ -13,13 +13,13 @@ A Hub on this machine: {url}     (data in {folder}; Ctrl-C stops it, what was pu
 In another terminal:
 
   export HF_ENDPOINT={url} HF_TOKEN={token} HF_HOME={home}
-  export HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_TELEMETRY=1
+  export HF_HUB_DISABLE_XET=1 HF_HUB_DISABLE_TELEMETRY=1 VALUECURVE_CACHE={home}/valuecurve
 
   .venv/bin/hf auth whoami                      # me, in the organisation robots
   .venv/bin/valuecurve push model outputs/demo me/value-demo          # after `make demo`
   .venv/bin/valuecurve push dataset examples/metaworld_push me/push
   .venv/bin/valuecurve push dataset examples/metaworld_push me/labels --tag demo --values outputs/demo/values
-  .venv/bin/valuecurve score me/value-demo me/push --tag v1
+  .venv/bin/valuecurve score me/value-demo me/push --tag v1 --values outputs/values --episodes 0:10
 
 Python in that terminal sees them too:
 
