@@ -108,6 +108,7 @@ def kill(process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * LONG)
 def test_a_training_that_died_goes_on_elsewhere_from_its_checkpoint(hub, api, recipe, tiny_v30, tmp_path):
     api.create_repo(DATA, repo_type="dataset")
     api.upload_folder(repo_id=DATA, repo_type="dataset", folder_path=tiny_v30)
@@ -138,7 +139,10 @@ def test_a_training_that_died_goes_on_elsewhere_from_its_checkpoint(hub, api, re
             time.sleep(0.2)
     finally:
         kill(process)
-    (*_, last) = checkpoints()
+    seen: list[int] = []
+    while seen != (seen := checkpoints()):  # the Hub may be at work on what it was sent last
+        time.sleep(1)
+    last = seen[-1]
     process, folder = attempt(2, steps=last + 2)
     try:
         status = process.wait(LONG)
@@ -159,6 +163,7 @@ def test_a_training_that_died_goes_on_elsewhere_from_its_checkpoint(hub, api, re
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3 * LONG)
 def test_a_scoring_that_died_scores_only_what_is_left(hub, api, tiny_v30, tmp_path):
     path = write_recipe(tmp_path / "r.yaml", tiny_v30, tmp_path / "run")
     prepared = prepare(load_config(path))
