@@ -18,7 +18,7 @@ from limits import Limits  # noqa: E402
 from results import Results  # noqa: E402
 
 LIMITS = Limits()
-RESULTS = Results(LIMITS.keep_seconds)
+RESULTS = Results(LIMITS.keep_seconds, uploads_mb=LIMITS.uploads_mb)
 # Gradio reads these when it is imported. What it receives lies in our folder, and it tells nobody of itself.
 os.environ["GRADIO_TEMP_DIR"] = str(RESULTS.root / "uploads")
 os.environ["GRADIO_EXAMPLES_CACHE"] = str(RESULTS.root / "uploads" / "examples")
@@ -51,6 +51,7 @@ def main() -> None:
         sys.exit(f"error: port {port} cannot be used ({error}): choose another with PORT=…")
     app.router.routes.insert(0, Route("/results/{token}/{name}", serve(RESULTS), methods=["GET", "HEAD"]))
     RESULTS.sweep_forever()
+    service.warm_up()
     print(f"Value curves: {url}", flush=True)
     page.block_thread()
 
@@ -66,6 +67,8 @@ def launch(page, host: str, port: int) -> tuple:
         share=False,
         show_error=False,  # what is no VisitorError is of no use to a visitor
         quiet=True,
+        enable_monitoring=False,
+        run_history=False,
         allowed_paths=[],
         blocked_paths=[str(Path(__file__).parent)],
         **launch_options(),

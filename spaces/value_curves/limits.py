@@ -20,6 +20,7 @@ class Limits:
     """Sizes in megabytes (10^6 bytes), times in seconds."""
 
     upload_mb: float = _number("MAX_UPLOAD_MB", 200)  # all files of one upload
+    uploads_mb: float = _number("MAX_UPLOADS_MB", 4000)  # of everybody together; the oldest go first
     unpacked_mb: float = _number("MAX_UNPACKED_MB", 600)  # of a zip, together
     unpacked_files: float = _number("MAX_UNPACKED_FILES", 2000)
     frames: float = _number("MAX_FRAMES", 3000)  # of an episode: 5 minutes at 10 frames a second

@@ -66,9 +66,9 @@ class Result:
 class Results:
     """All results by token."""
 
-    def __init__(self, keep_seconds: float, root: Path | None = None):
+    def __init__(self, keep_seconds: float, root: Path | None = None, uploads_mb: float = 4000):
         self.root = root or Path(tempfile.mkdtemp(prefix="valuecurve-"))
-        self.keep_seconds = keep_seconds
+        self.keep_seconds, self.uploads_mb = keep_seconds, uploads_mb
         self._results: dict[str, Result] = {}
         self._uploads: dict[str, set[str]] = {}  # files that Gradio received -> sessions that use them
         self._lock = threading.Lock()
@@ -126,7 +126,7 @@ class Results:
             file.unlink(missing_ok=True)
 
     def sweep(self, now: float | None = None) -> None:
-        """Remove results that nobody has looked at for long; examples stay."""
+        """Remove results that nobody has looked at for long, and uploads; examples stay."""
         now = time.monotonic() if now is None else now
         with self._lock:
             old = [
@@ -136,6 +136,16 @@ class Results:
             ]
         for token in old:
             self.drop(token)
+        self._sweep_uploads(time.time() + now - time.monotonic())
+
+    def _sweep_uploads(self, now: float) -> None:
+        """Remove uploads that are old, and the oldest where there are too many."""
+        files = [(path.stat(), path) for path in (self.root / "uploads").rglob("*") if path.is_file()]
+        size = sum(about.st_size for about, _ in files)
+        for about, path in sorted(files, key=lambda file: file[0].st_mtime):
+            if now - about.st_mtime > self.keep_seconds or size > self.uploads_mb * 1e6:
+                path.unlink(missing_ok=True)
+                size -= about.st_size
 
     def sweep_forever(self) -> None:
         """`sweep` again and again, in a thread that ends with the app."""
@@ -143,7 +153,10 @@ class Results:
         def run() -> None:
             while True:
                 time.sleep(min(SWEEP, self.keep_seconds))
-                self.sweep()
+                try:
+                    self.sweep()
+                except OSError:  # a file that went meanwhile: the next time
+                    continue
 
         threading.Thread(target=run, name="sweep", daemon=True).start()
 

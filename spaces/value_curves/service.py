@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import sys
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from limits import Limits, VisitorError, clean_task
 from results import Result, Results
 
 from valuecurve.episodes import open_dataset, resolve_outcomes
+from valuecurve.training import ConfigError
 
 EXAMPLES = Path(__file__).parent / "examples"
 SAMPLE = "metaworld_push"  # which dataset they are of
@@ -62,6 +64,17 @@ class Service:
         self._shown: dict[tuple, Analysed] = {}
         self._locks: dict[tuple, threading.Lock] = {}
         self._lock = threading.Lock()
+
+    def warm_up(self) -> None:
+        """Load the first checkpoint while nobody waits for it."""
+
+        def load() -> None:
+            try:
+                self.checkpoints.load(self.checkpoints.names[0])
+            except ConfigError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+
+        threading.Thread(target=load, name="warm up", daemon=True).start()
 
     def example(self, identity: str, models: list[str], progress: Progress) -> Analysed:
         """A shipped episode; computed once for everybody.
@@ -154,7 +167,13 @@ class Service:
         if not has_own_task or (task and task.strip()):
             task = clean_task(task, self.limits)
         progress(0.0, "Getting the model ready")
-        loaded = [self.checkpoints.load(name) for name in names]
+        try:
+            loaded = [self.checkpoints.load(name) for name in names]
+        except ConfigError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            raise VisitorError(
+                "The model cannot be loaded at the moment: try another one, or later."
+            ) from error
         result, work = self.results.create(session), self.results.work()
         try:
             sizes = [size_of(checkpoint) for checkpoint in loaded]

@@ -1,5 +1,6 @@
 """Videos of visitors: looked at without decoding, then read frame by frame. In the decoding process only."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +54,18 @@ def plan_video(path: Path, fps: float | None, limits: Limits) -> Plan:
             check_length(path.name, stream.frames, seconds, limits)
             stamps = _time_stamps(path, container, stream, limits)
             announced = float(stream.average_rate or 0)
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
+        _check_memory(error)
         raise VisitorError(f"{path.name} is not a video that can be read: {WAYS_OUT}.") from error
     return _plan(path, stamps, fps, announced, limits)
+
+
+def _check_memory(error: Exception) -> None:
+    """Raises MemoryError where that is what stands behind an error of ffmpeg."""
+    if getattr(error, "errno", None) == errno.ENOMEM or isinstance(error.__context__, MemoryError):
+        raise MemoryError from error
 
 
 def _time_stamps(path: Path, container, stream, limits: Limits) -> list[float | None]:
@@ -137,7 +147,10 @@ def video_frames(plan: Plan, pick: np.ndarray) -> Iterator[np.ndarray]:
                 while given < len(pick) and pick[given] == number:
                     yield last
                     given += 1
+    except MemoryError:
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
+        _check_memory(error)
         raise VisitorError(
             f"{plan.path.name} is damaged: it could be read up to frame {count} of {len(plan.times)}. "
             "Export it "

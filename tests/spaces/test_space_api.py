@@ -189,6 +189,12 @@ def test_no_secret_and_no_trace_of_the_machine_reaches_the_page_or_the_log(space
     assert SECRET not in space.log.read_text(errors="replace")
 
 
+@pytest.mark.parametrize("path", ["monitoring", "monitoring/summary", "gradio_api/runs"])
+def test_nothing_tells_of_other_visitors(space_url, path):
+    status, body = get(space_url + path)
+    assert status in (403, 404) or b"disabled" in body.lower() or b"not enabled" in body.lower(), body[:300]
+
+
 def test_only_what_is_documented_can_be_called(client):
     assert set(client.view_api(return_format="dict")["named_endpoints"]) == {
         "/value_curve",

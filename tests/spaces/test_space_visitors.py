@@ -1,5 +1,6 @@
 """What becomes of a visitor's files: bounds of decoding, folders that nobody can guess, tidying up."""
 
+import os
 import time
 import zipfile
 from pathlib import Path
@@ -40,7 +41,7 @@ def video(tmp_path) -> str:
         (Limits(decode_seconds=0.05), "took longer than 0 s: send a shorter or smaller video"),
         (
             Limits(decode_memory_mb=64),
-            "needs? more memory than a visitor has|takes more memory than a visitor",
+            "more memory than a visitor has|is not a video that can be read",
         ),
     ],
 )
@@ -103,6 +104,18 @@ def test_old_results_go_and_examples_stay(results):
     assert old.folder.exists()
     results.sweep(time.monotonic() + 3601)
     assert not old.folder.exists() and example.folder.exists()
+
+
+def test_old_uploads_go_and_the_oldest_where_there_are_too_many(results):
+    files = [results.root / "uploads" / f"{i}.mp4" for i in range(4)]
+    for age, path in zip((4000, 30, 20, 10), files, strict=True):
+        path.write_bytes(b"v" * 1000)
+        os.utime(path, (time.time() - age, time.time() - age))
+    results.sweep()
+    assert [path.exists() for path in files] == [False, True, True, True]
+    results.uploads_mb = 0.0021
+    results.sweep()
+    assert [path.exists() for path in files] == [False, False, True, True]
 
 
 # -- the service -------------------------------------------------------------------------------------------
@@ -171,6 +184,13 @@ def test_only_names_of_the_hub_are_datasets(service, name):
 def test_an_example_that_is_not_there_is_refused(service):
     with pytest.raises(VisitorError, match="There is no example '../secret'"):
         service.example("../secret", [], silent)
+
+
+def test_a_checkpoint_that_cannot_be_loaded_is_no_secret_and_no_crash(results, video, capsys):
+    broken = Service(Checkpoints({"broken": "/nowhere/at/all"}), results, Limits())
+    with pytest.raises(VisitorError, match="The model cannot be loaded at the moment") as caught:
+        broken.upload([video], "push", [], "me", silent)
+    assert "nowhere" not in str(caught.value) and "error: " in capsys.readouterr().err
 
 
 def test_a_task_becomes_one_printable_line():
