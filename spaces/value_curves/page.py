@@ -54,10 +54,9 @@ MARK = """what => {
     for (const card of document.querySelectorAll('#examples button[data-example]'))
         card.setAttribute('aria-pressed', what === `example ${card.dataset.example}`);
 }"""
-SHOW = f"""what => {{
-    ({MARK})(what);
-    if (window.innerWidth < 900) document.querySelector('#stage')?.scrollIntoView({{block: 'start'}});
-}}"""
+SCROLL = """() => {
+    if (window.innerWidth < 900) document.querySelector('#stage')?.scrollIntoView({block: 'start'});
+}"""
 
 
 def make_page(service: Service) -> gr.Blocks:
@@ -206,9 +205,11 @@ def _wire(service: Service, page: gr.Blocks, controls: dict[str, Any], outputs: 
             service.results.end_session(request.session_hash)
 
     own = {"concurrency_id": "examples", "concurrency_limit": EXAMPLES_AT_ONCE}  # most are kept: no waiting
-    controls["cards"].click(example, given, **heavy | own).then(None, last, js=SHOW)
-    controls["upload_button"].click(upload, given, **heavy).then(None, last, js=SHOW)
-    controls["hub_button"].click(hub, given, **heavy).then(None, last, js=SHOW)
+    for name in ("cards", "upload_button", "hub_button"):
+        controls[name].click(None, js=SCROLL)  # to where the progress is seen
+    controls["cards"].click(example, given, **heavy | own).then(None, last, js=MARK).then(None, js=SCROLL)
+    controls["upload_button"].click(upload, given, **heavy).then(None, last, js=MARK).then(None, js=SCROLL)
+    controls["hub_button"].click(hub, given, **heavy).then(None, last, js=MARK).then(None, js=SCROLL)
     for name in ("model", "compare"):
         controls[name].input(again, [last, *given], **heavy)
     heavy["outputs"] = [*heavy["outputs"], controls["model"], controls["compare"]]
