@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zero
 from analysis import as_dataset, make_payload, match_cameras, score
 from checkpoints import Checkpoints
 from decoding import Episode
@@ -199,9 +200,13 @@ def test_tasks_may_change_inside_an_episode_and_prompts_follow(service):
     ]
 
 
-def test_an_episode_can_be_sent_to_another_process():
-    """As it is where the GPU belongs to a process of its own."""
-    episode = made_up(3, 10, 32)
-    copy = pickle.loads(pickle.dumps(episode))
-    assert copy.cameras == episode.cameras
-    np.testing.assert_array_equal(copy.frames[(32, "bicubic")][0], episode.frames[(32, "bicubic")][0])
+def test_an_episode_that_is_sent_to_another_process_comes_back_with_the_same_values(service):
+    """As on ZeroGPU, where the GPU belongs to a process of its own."""
+    loaded = service.checkpoints.load("tiny")
+    episode = made_up(3, 10, loaded.processor.image_size)
+    here, notes = score("tiny", loaded, episode, TASK, "float32", silent)
+    sent = pickle.loads(pickle.dumps(("tiny", episode, TASK, "float32")))
+    there, more = pickle.loads(pickle.dumps(zero.score_there(*sent)))
+    np.testing.assert_array_equal(there.probabilities, here.probabilities)
+    assert (there.scale_seconds, more) == (here.scale_seconds, notes)
+    assert not zero.is_needed()
