@@ -205,6 +205,7 @@ def test_an_episode_that_is_sent_to_another_process_comes_back_with_the_same_val
     loaded = service.checkpoints.load("tiny")
     episode = made_up(3, 10, loaded.processor.image_size)
     here, notes = score("tiny", loaded, episode, TASK, "float32", silent)
+    zero.CHECKPOINTS[:] = [service.checkpoints]  # the app has one service; these tests have several
     sent = pickle.loads(pickle.dumps(("tiny", episode, TASK, "float32")))
     there, more = pickle.loads(pickle.dumps(zero.score_there(*sent)))
     np.testing.assert_array_equal(there.probabilities, here.probabilities)
