@@ -52,6 +52,10 @@ def made_up_labels(
         "fps": dataset.fps,
         "episodes": "all" if episodes is None else episodes,
         "complete": True,
+        "parts": 1,
+        "columns": ["index", "episode_index", "frame_index", "value", "value_std"],
+        "failed_episodes": {},
+        "scales": {},
     }
     about = {"key": dataset.key, "fingerprint": dataset.fingerprint}
     about |= {"frames": dataset.frames.num_rows, "episodes": len(dataset.episode_ids)}

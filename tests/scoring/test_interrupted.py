@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 KILLED = Path(__file__).with_name("score_and_be_killed.py")
+TWO = Path(__file__).parents[2] / "trainer" / "accelerate" / "cpu_2.yaml"  # --num_processes 2 would start one
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 OPTIONS = ["--part-frames", "6", "--batch-size", "4", "--distribution"]
 
@@ -51,11 +52,12 @@ def test_killed_at_twenty_random_moments_it_ends_byte_identical(trained, tiny_v3
 def test_two_processes_write_the_same_and_so_does_one_that_continues_after_two(
     trained, tiny_v30, whole, tmp_path
 ):
-    two = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
-    two += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "valuecurve.scoring"]
-    result = call(*two, *command(trained, tiny_v30, tmp_path / "two"))
-    assert "frames/s" in result.stdout
+    two = ["-m", "accelerate.commands.launch", "--config_file", str(TWO), "--tee", "3"]
+    two += ["--log_dir", str(tmp_path / "logs"), "-m", "valuecurve.scoring"]
+    call(*two, *command(trained, tiny_v30, tmp_path / "two"))
     assert contents(tmp_path / "two") == whole
+    said = sorted(path.read_text() for path in (tmp_path / "logs").rglob("stdout.log"))
+    assert len(said) == 2 and said[0] == "" and "frames/s" in said[1]  # two processes, and one that reports
     process = subprocess.Popen(
         [sys.executable, *two, *command(trained, tiny_v30, tmp_path / "killed")],
         env=ENVIRONMENT,

@@ -39,6 +39,8 @@ def made_up_scores(dataset, folder, episodes_per_part=2, failed=(), episodes=Non
         "failed_episodes": {str(episode): "cut short" for episode in failed},
         "columns": ["index", "episode_index", "frame_index", "value", "value_std", *more],
         "complete": True,
+        "scales": {},
+        "fps": dataset.fps,
     }
     about = {"key": dataset.key, "fingerprint": dataset.fingerprint}
     about |= {"frames": dataset.frames.num_rows, "episodes": len(dataset.episode_ids)}
@@ -100,6 +102,31 @@ def test_a_manifest_that_is_no_manifest_is_named(dataset, folder):
     (folder / "manifest.json").write_text('{"format": 7}')
     with pytest.raises(DatasetError, match="format 7"):
         read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        *[("complete", None), ("complete", "no"), ("parts", 0), ("columns", ["index"]), ("fps", 0)],
+        *[("episodes", "some"), ("failed_episodes", {"x": ""}), ("scales", {"push the puck": -1})],
+    ],
+)
+def test_a_manifest_that_was_edited_names_the_entry(dataset, folder, entry, value):
+    scores = read_manifest(folder)["scores"]
+    edit_json(folder / "manifest.json", scores=scores | {entry: value})
+    with pytest.raises(DatasetError, match=f"manifest.json has no valid scores: {entry}: was it edited"):
+        read_scores(dataset, "v1")
+
+
+def test_a_manifest_that_does_not_say_of_which_dataset_it_is(dataset, folder):
+    edit_json(folder / "manifest.json", dataset={})
+    with pytest.raises(DatasetError, match="has no valid dataset: fingerprint"):
+        read_scores(dataset, "v1")
+
+
+def test_a_run_in_which_every_episode_failed_leaves_no_scores_and_no_error(dataset):
+    made_up_scores(dataset, tag_folder(dataset, "none"), failed=range(6))
+    assert len(read_scores(dataset, "none").rows) == 0
 
 
 def test_scores_of_another_revision_are_refused(dataset, folder):

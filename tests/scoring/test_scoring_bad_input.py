@@ -131,10 +131,11 @@ def test_a_tag_that_exists_is_kept_unless_it_is_to_be_replaced(trained, tiny_v30
     assert code == 1
     assert "t is there already, made differently (every 1, now 2). Choose another --tag" in said
     assert files_below(tmp_path) == before
-    (tmp_path / "t" / "labels.parquet").write_text("made of these scores")
+    for name in ("labels.parquet", "labels.png"):
+        (tmp_path / "t" / name).write_text("made of these scores")
     assert call(trained, tiny_v30, *values, "--every", 2, "--overwrite")[0] == 0
     assert read_manifest(tmp_path / "t")["scores"]["every"] == 2
-    assert not (tmp_path / "t" / "labels.parquet").exists()
+    assert not list((tmp_path / "t").glob("labels.*"))
 
 
 def test_another_checkpoint_needs_another_tag(trained, trained_pairs, tiny_v30, tmp_path):
@@ -256,6 +257,8 @@ def test_an_episode_that_is_not_there(trained, tiny_v30, tmp_path):
         ("--quantiles", "half", "--quantiles must be numbers"),
         ("--dtype", "int8", "--dtype must be one of auto, float32, bfloat16"),
         ("--scale", -3, "--scale must be positive"),
+        ("--scale", "inf", "--scale must be positive, got inf"),
+        ("--threads", 0, "--threads must be 1 or more, got 0"),
         ("--tag", "a/b", "must be made of letters"),
     ],
 )

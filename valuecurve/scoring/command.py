@@ -71,6 +71,8 @@ def score(
             scale=scale,
         )
         settings.check()
+        if threads is not None and threads < 1:
+            raise ConfigError(f"--threads must be 1 or more, got {threads}")
         opened = open_dataset(dataset)
         loaded = load_checkpoint(checkpoint, revision)
         summary = score_dataset(loaded, opened, tag, values, settings, overwrite, True, threads)
@@ -102,10 +104,10 @@ def _report(summary) -> None:
     if summary.frames:
         rate = summary.frames / max(summary.seconds, 1e-6)
         typer.echo(f"{summary.frames} frames in {summary.seconds:.1f} s ({rate:.0f} frames/s)")
-    else:
+    elif not summary.failed:
         typer.echo("nothing was left to score")
     if scores["every"] > 1:
-        typer.echo(f"every {scores['every']}th frame was scored, the others are interpolated")
+        typer.echo(f"one frame in {scores['every']} was scored, the others are interpolated")
     typer.echo(str(summary.folder))
     for episode, message in summary.failed.items():
         typer.echo(f"error: episode {episode} was left out: {message}", err=True)

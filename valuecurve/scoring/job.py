@@ -1,6 +1,7 @@
 """What is to be scored, and how: whether checkpoint and dataset fit, the parts, and the manifest."""
 
 import difflib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -48,7 +49,7 @@ class Settings:
             "horizon": (self.horizon is None or self.horizon >= 1, "1 or more"),
             "quantiles": (all(0 < level < 1 for level in self.quantiles), "between 0 and 1"),
             "dtype": (self.dtype in ("auto", *DTYPES), f"one of auto, {', '.join(DTYPES)}"),
-            "scale": (self.scale is None or self.scale > 0, "positive"),
+            "scale": (self.scale is None or 0 < self.scale < math.inf, "positive"),
         }
         for name, (good, rule) in ranges.items():
             if not good:
@@ -129,6 +130,8 @@ class Job:
     def _statistics(self) -> str | None:
         known, dataset = self.checkpoint.processor.state_statistics, self.dataset
         if not known or not self.settings.state:
+            if self.settings.statistics is not None:
+                raise ConfigError(f"--statistics {self.settings.statistics}: no state is read; leave it out")
             return None
         if dataset.state_key is None:
             raise ConfigError(

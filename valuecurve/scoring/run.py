@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from filelock import FileLock
 
 from ..episodes import DatasetError, EpisodeDataset
@@ -68,13 +69,23 @@ def score_dataset(
         DatasetError, ConfigError: what cannot be scored, or written. An episode whose video cannot be read is
             none: the others are scored, and `Summary.failed` names it.
     """
-    state = PartialState()
+    state = PartialState(
+        cpu=not torch.accelerator.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")
+    )
     device = torch.device(state.device or "cpu")
+    if device.type == "cpu":
+        device = torch.device("cpu")  # to "cpu:0" weights would be copied; sums depend on where they lie
     threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 1
     job = Job(dataset, checkpoint, settings or Settings(), device)
     folder = tag_folder(dataset, tag, values)
-    with state.main_process_first():
-        _begin(folder, job, overwrite and state.is_main_process)
+    if state.is_main_process:
+        try:
+            _begin(folder, job, overwrite)
+        finally:
+            state.wait_for_everyone()  # they would wait in vain for a process that is gone
+    else:
+        state.wait_for_everyone()
+        _begin(folder, job, overwrite=False)
     todo = [part for part in job.parts if not is_finished(folder, part)]
     began = time.monotonic()
     total = sum(len(part.rows) for part in todo)
@@ -164,8 +175,8 @@ def _remove_scores(folder: Path, labels: bool = False) -> None:
     """Remove the scores of a tag, and with `labels` all that was made of them."""
     shutil.rmtree(folder / "scores", ignore_errors=True)
     if labels:
-        (folder / "labels.parquet").unlink(missing_ok=True)
-        (folder / "manifest.json").unlink(missing_ok=True)
+        for name in ("labels.parquet", "labels.png", "manifest.json"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _check_same(folder: Path, manifest: dict, job: Job) -> None:
@@ -211,9 +222,12 @@ def _complete(folder: Path, job: Job) -> dict:
             episode, message = line.split(" ", 1)
             failed[episode] = message
     manifest = read_manifest(folder)
-    manifest["scores"] |= {"failed_episodes": failed, "complete": True}
-    write_manifest(folder, manifest)
-    for left_over in [folder / ".lock", *(folder / "scores").glob(".part-*")]:
+    scores = manifest["scores"] | {"failed_episodes": failed, "complete": True}
+    if scores != manifest["scores"]:
+        manifest["scores"] = scores
+        write_manifest(folder, manifest)
+    killed = [*(folder / "scores").glob(".part-*"), *folder.glob(".manifest.json.*.tmp")]
+    for left_over in [folder / ".lock", *killed]:
         left_over.unlink(missing_ok=True)
     return manifest
 

@@ -10,6 +10,7 @@ The dataset's own files are never touched, and its fingerprint does not depend o
 import difflib
 import errno
 import json
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -25,6 +26,15 @@ from valuecurve.episodes.layout import DatasetError, read_parquet
 FORMAT = 1
 TAG = re.compile(r"[A-Za-z0-9._-]+")
 FIXED = ("index", "episode_index", "frame_index", "value", "value_std")
+RULES = {  # what every reader of manifest["scores"] relies on
+    "complete": lambda x: isinstance(x, bool),
+    "parts": lambda x: isinstance(x, int) and x >= 1,
+    "columns": lambda x: isinstance(x, list) and set(FIXED) <= set(map(str, x)),
+    "episodes": lambda x: x == "all" or isinstance(x, list) and all(isinstance(e, int) for e in x),
+    "failed_episodes": lambda x: isinstance(x, dict) and all(map(str.isdecimal, x)),
+    "scales": lambda x: isinstance(x, dict) and all(map(_is_positive, x.values())),
+    "fps": lambda x: x is None or _is_positive(x),
+}
 
 
 @dataclass
@@ -67,7 +77,8 @@ def read_manifest(folder: Path) -> dict:
     """`manifest.json` of a tag's folder.
 
     Raises:
-        DatasetError: there is none (the tags that there are are named), or it cannot be read.
+        DatasetError: there is none (the tags that there are are named), it cannot be read, or an entry that
+            readers rely on is not there or not of its kind.
     """
     path = folder / "manifest.json"
     if not path.is_file():
@@ -75,11 +86,31 @@ def read_manifest(folder: Path) -> dict:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}. Score the dataset again") from error
+        raise DatasetError(
+            f"{path} cannot be read: {error}. Score the dataset again, with --overwrite"
+        ) from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         seen = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise DatasetError(f"{path}: format {seen!r}, this version reads format {FORMAT}")
+    wrong = _wrong_in(manifest)
+    if wrong:
+        raise DatasetError(f"{path} has no valid {wrong}: was it edited? Score again, with --overwrite")
     return manifest
+
+
+def _wrong_in(manifest: dict) -> str | None:
+    """The first entry that scoring always writes, and that is not there or not what it should be."""
+    about, scores = manifest.get("dataset"), manifest.get("scores", {})
+    if not isinstance(about, dict) or not isinstance(about.get("fingerprint"), str):
+        return "dataset: fingerprint"
+    if not isinstance(scores, dict):
+        return "scores"
+    wrong = (name for name, fits in RULES.items() if scores and not fits(scores.get(name)))
+    return next((f"scores: {name}" for name in wrong), None)
+
+
+def _is_positive(number: object) -> bool:
+    return isinstance(number, int | float) and 0 < number < math.inf
 
 
 def _other_tags(folder: Path) -> str:
@@ -176,7 +207,7 @@ def read_scores(dataset: EpisodeDataset, tag: str, values: str | Path | None = N
     _check_frames(dataset, rows, table, paths, [part.num_rows for part in tables])
     arrays = {name: _array(table[name]) for name in table.column_names if name not in FIXED[:3]}
     for name, array in arrays.items():
-        wrong = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+        wrong = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
         if len(wrong):
             ends = np.cumsum([part.num_rows for part in tables])
             path = paths[int(np.searchsorted(ends, wrong[0], side="right"))]
@@ -200,10 +231,10 @@ def check_dataset(folder: Path, manifest: dict, dataset: EpisodeDataset) -> None
     made_of = manifest["dataset"]
     if made_of["fingerprint"] == dataset.fingerprint:
         return
-    seen = f"{made_of['frames']} frames in {made_of['episodes']} episodes"
+    seen = f"{made_of.get('frames')} frames in {made_of.get('episodes')} episodes"
     here = f"{dataset.frames.num_rows} frames in {len(dataset.episode_ids)} episodes"
     raise DatasetError(
-        f"{folder} is of another dataset or another revision: it was made of {made_of['key']!r} ({seen}, "
+        f"{folder} is of another dataset or another revision: it was made of {made_of.get('key')!r} ({seen}, "
         f"fingerprint {made_of['fingerprint'][:8]}), {dataset.root} has {here} (fingerprint "
         f"{dataset.fingerprint[:8]}). Score this one under another tag, or with --overwrite"
     )
