@@ -221,7 +221,11 @@ def test_statistics_of_all_episodes_at_once_are_those_of_each():
 
 def test_a_template_of_ones_own_or_a_preset(plain, tmp_path):
     labels = made_up_labels(plain)
-    for name, template in (("a", "[{indicator}] {task}!"), ("b", "kai0")):
+    for name, template in (
+        ("a", "[{indicator}] {task}!"),
+        ("b", "kai0"),
+        ("c", "{task}: {indicator} {task}"),
+    ):
         export_labels(plain, "v1", "lerobot", tmp_path / name, template=template)
         made = open_dataset(tmp_path / name)
         for row in (0, 20, 56):
@@ -231,8 +235,9 @@ def test_a_template_of_ones_own_or_a_preset(plain, tmp_path):
 
 def test_bad_templates_and_templates_without_effect_are_refused(plain, tmp_path):
     made_up_labels(plain)
-    with pytest.raises(DatasetError, match="a template needs {task} and {indicator}"):
-        export_labels(plain, "v1", "lerobot", tmp_path / "out", template="{task}")
+    for template in ("{task}", ""):
+        with pytest.raises(DatasetError, match="a template needs {task} and {indicator}"):
+            export_labels(plain, "v1", "lerobot", tmp_path / "out", template=template)
     with pytest.raises(DatasetError, match="writes no task texts, so --template has no effect"):
         export_labels(plain, "v1", "rabc", tmp_path / "out", template="kai0")
 

@@ -224,6 +224,14 @@ def test_targets_alone_need_no_scores(make):
     assert json.loads(output)["scales"] == {task: 100.0 for task in dataset.tasks}
 
 
+def test_targets_alone_refuse_what_only_labels_have(make):
+    root = make(cameras={})
+    for options in (["--slices", 3], ["--per-stage", 2], ["--interventions", "x"], ["--thresholds", "x"]):
+        code, output = run("label", root, "--tag", "mine", "--targets-only", *options)
+        assert code == 1 and f"{options[0]} means nothing with --targets-only" in output
+    assert not (root / "values").exists()
+
+
 # -- disks -------------------------------------------------------------------------------------------------
 
 

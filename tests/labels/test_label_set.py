@@ -140,6 +140,13 @@ def set_value(table, name, row, value):
             "episode 1, frame 2 is not in the dataset",
         ),
         (lambda f: rewrite(f, lambda t: pa.concat_tables([t.slice(5), t.slice(0, 5)])), "out of order"),
+        (lambda f: rewrite(f, lambda t: set_value(t, "positive", 14, None)), "'positive' is not filled in"),
+        (lambda f: rewrite(f, lambda t: t.slice(0, 0)), "'index' is not filled in"),
+        (lambda f: rewrite(f, lambda t: t.slice(0, 15)), "episode 1, frame 0 is of an episode that is not"),
+        (
+            lambda f: rewrite(f, lambda t: set_value(t, "task_index", 14, 0)),
+            "episode 1, frame 2 is not in the dataset",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(labelled, damage, message):

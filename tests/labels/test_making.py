@@ -381,8 +381,11 @@ def test_a_reward_that_is_empty_names_its_frame(make):
         ({"horizon": 5, "mode": "full"}, "--horizon means nothing with --mode full"),
         ({"positive_fraction": 30}, "--positive-fraction must be from 0 to 1, got 30"),
         ({"positive_fraction": float("nan")}, "--positive-fraction must be from 0 to 1"),
-        ({"stages": 0}, "--per-stage must be 1 or more"),
-        ({"slices": 1}, "--slices must be 2 or more"),
+        ({"stages": 0}, "--per-stage must be from 1 to 1000, got 0"),
+        ({"stages": 10**11}, "--per-stage must be from 1 to 1000"),
+        ({"slices": 1}, "--slices must be from 2 to 1000, got 1"),
+        ({"slices": 10**11}, "--slices must be from 2 to 1000"),
+        ({"assume_outcome": "maybe"}, "--assume-outcome must be success, failure, got 'maybe'"),
         ({"progress": "value"}, "--progress needs --mode progress"),
         ({"stage_column": "p"}, "--stage-column needs --per-stage"),
         ({"fail_penalty": 5.0}, "--fail-penalty needs --fail penalty"),
@@ -392,3 +395,34 @@ def test_a_reward_that_is_empty_names_its_frame(make):
 def test_settings_that_cannot_be_are_refused_by_their_option(settings, message):
     with pytest.raises(DatasetError, match=message):
         LabelSettings(**settings)
+
+
+def test_advantages_that_float32_cannot_hold_name_their_frame(scored):
+    dataset, scores = scored()
+    with pytest.raises(DatasetError, match=r"episode 0, frame 0: an advantage of .* cannot be stored"):
+        make_labels(dataset, scores, LabelSettings(horizon=3, scale=1e-300))
+
+
+def test_a_horizon_of_more_seconds_than_a_number_holds_is_longer_than_every_episode(scored):
+    dataset, scores = scored()
+    with pytest.raises(DatasetError, match="longer than every episode"):
+        make_labels(dataset, scores, LabelSettings(horizon_seconds=1e308))
+
+
+def test_a_checkpoint_that_does_not_tell_its_frame_rate_counts_frames(scored):
+    dataset, scores = scored()
+    expected = make_labels(dataset, scores, LabelSettings(horizon=3)).table
+    scores.manifest["scores"]["fps"] = None
+    assert make_labels(dataset, scores, LabelSettings(horizon=3)).table.equals(expected)
+
+
+def test_thresholds_of_another_checkpoint_are_refused(scored):
+    dataset, scores = scored()
+    made = make_labels(dataset, scores, LabelSettings(horizon=3))
+    write_labels(dataset, "t", made.table, made.settings)
+    scores.manifest["scores"]["weights"] = "1" * 64
+    settings = LabelSettings(horizon=3, thresholds=str(scores.folder))
+    with pytest.raises(DatasetError, match="scored by another checkpoint"):
+        make_labels(dataset, scores, settings)
+    with pytest.raises(DatasetError, match="--thresholds, OTHER/values/TAG: .* holds no scores"):
+        make_labels(dataset, scores, LabelSettings(horizon=3, thresholds="nowhere"))

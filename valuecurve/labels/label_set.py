@@ -168,7 +168,8 @@ def read_labels(dataset: EpisodeDataset, tag: str, values: str | Path | None = N
     path = folder / FILE
     manifest = read_manifest(folder)
     place = dataset.hub.repo if dataset.hub else dataset.root
-    again = f"label again: valuecurve label {place} --tag {tag}"
+    elsewhere = "" if values is None else f" --values {values}"
+    again = f"label again: valuecurve label {place} --tag {tag}{elsewhere}"
     if "labels" not in manifest or not path.is_file():
         raise DatasetError(f"{folder} has no labels; {again}")
     check_dataset(folder, manifest, dataset)
@@ -202,6 +203,10 @@ def _read(path: Path, again: str) -> pa.Table:
     if missing or wrong:
         seen = ", ".join(missing + wrong)
         raise DatasetError(f"{path}: columns are missing or of another type: {seen}; {again}")
+    empty = [name for name in expected if name != "return" and name in table.column_names]
+    empty = [name for name in empty if table[name].null_count or not table.num_rows]
+    if empty:
+        raise DatasetError(f"{path}: the column {empty[0]!r} is not filled in; {again}")
     return table.select([name for name in table.column_names if name in expected])  # of the Hub it has more
 
 
@@ -212,11 +217,23 @@ def _rows(dataset: EpisodeDataset, table: pa.Table, path: Path) -> np.ndarray:
     rows = np.clip(dataset.starts[position] + frame, 0, len(dataset.frame_index) - 1)
     own = dataset.frames["index"].to_numpy() if "index" in dataset.frames.column_names else rows
     same = (dataset.episode_index[rows] == episode) & (dataset.frame_index[rows] == frame)
-    same &= own[rows] == table["index"].to_numpy()
+    same &= (own[rows] == table["index"].to_numpy()) & (dataset.task_index[rows] == table["task_index"])
     same[1:] &= np.diff(rows) > 0
     finite = np.isfinite(table["advantage"].to_numpy()) & np.isfinite(table["value"].to_numpy())
-    for fine, what in ((same, "is not in the dataset, or out of order"), (finite, "has a value that is NaN")):
+    whole = np.isin(episode, _whole_episodes(dataset, episode))
+    for fine, what in (
+        (same, "is not in the dataset, or out of order"),
+        (finite, "has a value that is NaN"),
+        (whole, "is of an episode that is not labelled whole"),
+    ):
         if not fine.all():
             row = int(np.flatnonzero(~fine)[0])
             raise DatasetError(f"{path}: episode {episode[row]}, frame {frame[row]} {what}; label again")
     return rows
+
+
+def _whole_episodes(dataset: EpisodeDataset, episode: np.ndarray) -> np.ndarray:
+    """Those of the episodes of these frames `[n]` that have as many frames as in the dataset."""
+    seen, counts = np.unique(episode, return_counts=True)
+    place = np.searchsorted(dataset.episode_ids, seen).clip(max=len(dataset.episode_ids) - 1)
+    return seen[(dataset.episode_ids[place] == seen) & (dataset.lengths[place] == counts)]

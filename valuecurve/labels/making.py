@@ -63,7 +63,7 @@ def make_labels(
     else:
         assert outcomes is not None
         returns, a_t = _return_advantage(view, scores, settings, horizon, outcomes)
-    a_t = a_t.astype(np.float32)  # as it is stored: the file gives the same labels again
+    a_t = _as_stored(view, a_t)
     stage = _stage(view, settings)
     group, names = _groups(view, settings, stage)
     about = settings.described() | {"horizon": None if settings.mode == "full" else horizon}
@@ -74,7 +74,8 @@ def make_labels(
     if settings.thresholds is None:
         levels = advantages.thresholds(a_t, group, settings.positive_fraction)
     else:
-        levels, source = _thresholds_of(Path(settings.thresholds), about, group, names)
+        weights = scores.manifest["scores"].get("weights")
+        levels, source = _thresholds_of(Path(settings.thresholds), about, weights, group, names)
         about |= source
     positive = advantages.indicators(a_t, group, levels)
     column = settings.interventions
@@ -107,6 +108,19 @@ def make_labels(
         "versions": {"valuecurve": __version__},
     }
     return Labelling(pa.table(columns), about, view, outcomes, group, names)
+
+
+def _as_stored(view: EpisodeDataset, a_t: np.ndarray) -> np.ndarray:
+    """Advantages as float32 `[n]`, as they are stored: the file gives the same labels again."""
+    with np.errstate(over="ignore"):
+        stored = a_t.astype(np.float32)
+    wrong = np.flatnonzero(~np.isfinite(stored))
+    if len(wrong):
+        raise DatasetError(
+            f"{view.where(int(wrong[0]))}: an advantage of {a_t[wrong[0]]:.3g} value units cannot be stored "
+            f"({len(wrong)} such frames): check rewards, --fail-penalty and --scale"
+        )
+    return stored
 
 
 @dataclass
@@ -166,7 +180,7 @@ def _horizon(view: EpisodeDataset, scores: Scores, settings: LabelSettings) -> i
     own = scores.manifest["scores"].get("horizon") if fixed else None
     horizon = settings.horizon if settings.horizon is not None else own or HORIZON
     if settings.horizon_seconds is not None:
-        horizon = max(round(settings.horizon_seconds * view.fps), 1)
+        horizon = max(round(min(settings.horizon_seconds * view.fps, 1e9)), 1)
     if fixed and own and horizon != own:
         raise DatasetError(
             f"{scores.folder}: {_progress_source(scores, settings)} was scored over {own} frames, not "
@@ -211,7 +225,7 @@ def _return_advantage(
         outcomes.success,
         scale,
         fail=fail,
-        fail_penalty=fail_penalty * view.fps / about["fps"],
+        fail_penalty=fail_penalty * _rate(view, about),
         rewards=None if column is None else number_column(view, column, "--reward-column"),
         v_min=about["v_min"],
     )
@@ -248,13 +262,18 @@ def episode_scales(view: EpisodeDataset, scale: str | float, about: dict | None 
                 f"{view.root}, episode {episode}: the model has no scale for the task {task!r}{hint}. Its "
                 "values mean little there: leave these episodes out when scoring, or name a --scale"
             )
-        return np.array([known[task] for task in tasks]) * view.fps / about["fps"]
+        return np.array([known[task] for task in tasks]) * _rate(view, about)
     if scale in ("episode", "checkpoint"):
         return np.maximum(view.lengths - 1, 1).astype(np.float64)
     if scale == "task_max":
         longest = task_scales(view.lengths, tasks)
         return np.array([longest[task] for task in tasks])
     return np.full(len(tasks), float(scale))
+
+
+def _rate(view: EpisodeDataset, about: dict) -> float:
+    """Frames here in one step of the model, by their frame rates; 1 where the model does not tell its own."""
+    return view.fps / (about["fps"] or view.fps)
 
 
 def _progress_source(scores: Scores, settings: LabelSettings) -> str:
@@ -292,10 +311,10 @@ def _progress_advantage(
 
 
 def _thresholds_of(
-    folder: Path, about: dict, group: np.ndarray, names: list[str]
+    folder: Path, about: dict, weights: str | None, group: np.ndarray, names: list[str]
 ) -> tuple[dict[int, float], dict]:
     """The thresholds of another tag by group, and what the manifest says of them."""
-    levels, fraction = thresholds_of(folder, about, [names[code] for code in np.unique(group)])
+    levels, fraction = thresholds_of(folder, about, weights, [names[code] for code in np.unique(group)])
     source = {"positive_fraction": fraction, "thresholds_of": tag_name(folder)}
     return {names.index(name): level for name, level in levels.items()}, source
 

@@ -2,12 +2,13 @@
 
 import difflib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from valuecurve.episodes.layout import DatasetError
 
 MODES = ("n_step", "full", "progress")
 SCOPES = ("task", "global")
+MOST = 1000  # stages or slices
 HORIZON = 50  # frames; RECAP (pi*0.6) and seeds 1, 3 and 4
 
 
@@ -42,6 +43,7 @@ class LabelSettings:
         _choice("mode", self.mode, MODES)
         _choice("scope", self.scope, SCOPES)
         _choice("fail", self.fail or "floor", ("floor", "penalty"))
+        _choice("assume_outcome", self.assume_outcome or "success", ("success", "failure"))
         if not number:
             _choice("scale", str(self.scale), ("checkpoint", "task_max", "episode"), " or a number of frames")
         rules = (
@@ -49,8 +51,8 @@ class LabelSettings:
             ("horizon", self.horizon, self.horizon is None or self.horizon >= 1, "1 frame or more"),
             ("horizon_seconds", self.horizon_seconds, _positive(self.horizon_seconds), "above 0"),
             ("positive_fraction", self.positive_fraction, 0 <= self.positive_fraction <= 1, "from 0 to 1"),
-            ("per_stage", self.stages, self.stages is None or self.stages >= 1, "1 or more"),
-            ("slices", self.slices, self.slices is None or self.slices >= 2, "2 or more"),
+            ("per_stage", self.stages, _within(1, self.stages), f"from 1 to {MOST}"),
+            ("slices", self.slices, _within(2, self.slices), f"from 2 to {MOST}"),
             ("fail_penalty", self.fail_penalty, 0 <= (self.fail_penalty or 0) < math.inf, "0 or more steps"),
         )
         for name, value, fits, wanted in rules:
@@ -77,6 +79,12 @@ class LabelSettings:
         for name, value, clash, why in pairs:
             if value and clash:
                 raise DatasetError(f"{_option(name)} {why}")
+
+    def without_effect(self) -> list[str]:
+        """The options that were given, and that value targets alone have no use for."""
+        used = ("outcome_column", "assume_outcome", "reward_column", "fail", "fail_penalty", "scale")
+        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default and f.name not in used]
+        return [_option({"stages": "per_stage"}.get(name, name)) for name in given]
 
     def failure(self, about: dict | None = None) -> tuple[str, float]:
         """What a failed episode costs, ("floor" or "penalty", steps): as it is named here, else as the model
@@ -113,6 +121,10 @@ def _choice(name: str, value: str, choices: tuple[str, ...], more: str = "") -> 
 
 def _positive(number: float | None) -> bool:
     return number is None or 0 < number < math.inf
+
+
+def _within(least: int, number: int | None) -> bool:
+    return number is None or least <= number <= MOST
 
 
 def _option(name: str) -> str:

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from valuecurve import __version__
 from valuecurve.episodes.dataset import EpisodeDataset
+from valuecurve.episodes.layout import DatasetError
 from valuecurve.episodes.outcomes import resolve_outcomes
 from valuecurve.labels.columns import number_column
 from valuecurve.labels.settings import LabelSettings
@@ -30,7 +31,14 @@ def make_targets(
 
     Returns:
         index, episode_index, frame_index, task_index, target (float32, value units) `[N]`; how it was made.
+
+    Raises:
+        DatasetError: no outcomes, a reward that is not there, a setting that only labels have.
     """
+    if idle := settings.without_effect():
+        raise DatasetError(
+            f"{idle[0]} means nothing with --targets-only, which makes no labels: leave it out"
+        )
     outcomes = resolve_outcomes(dataset, settings.outcome_column, settings.assume_outcome, values)
     tasks = [dataset.tasks[index] for index in dataset.episode_tasks]
     column = settings.reward_column

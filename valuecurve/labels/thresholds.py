@@ -13,20 +13,32 @@ ALIKE = (
 )
 
 
-def thresholds_of(folder: Path, about: dict, names: list[str]) -> tuple[dict[str, float], float]:
+def thresholds_of(
+    folder: Path, about: dict, weights: str | None, names: list[str]
+) -> tuple[dict[str, float], float]:
     """The thresholds of the groups `names` in the labels of a tag's folder, and their positive fraction.
 
     Args:
         folder: OTHER/values/TAG, where `valuecurve label` has left a manifest.
         about: how the new labels are made, as in manifest["labels"].
+        weights: digest of the checkpoint that scored the new frames: values of another one are not alike.
         names: groups of the new frames: tasks, "all", or stages of them.
 
     Raises:
         DatasetError: there are no labels, they were made in another way, or a group has no threshold there.
     """
-    labels = read_manifest(folder).get("labels")
+    try:
+        manifest = read_manifest(folder)
+    except DatasetError as error:
+        raise DatasetError(f"--thresholds, OTHER/values/TAG: {error}") from error
+    labels = manifest.get("labels")
     if not labels:
         raise DatasetError(f"--thresholds: {folder} holds no labels: run valuecurve label there first")
+    if manifest.get("scores", {}).get("weights") != weights:
+        raise DatasetError(
+            f"--thresholds: {folder} was scored by another checkpoint, whose values mean something else: "
+            "score both by the same one"
+        )
     differ = [
         f"{key} {json.dumps(labels.get(key))} there, {json.dumps(about.get(key))} here"
         for key in ALIKE
@@ -50,4 +62,4 @@ def thresholds_of(folder: Path, about: dict, names: list[str]) -> tuple[dict[str
 def tag_name(folder: Path) -> str:
     """DATASET/values/TAG as "DATASET TAG": no place of this machine."""
     parts = folder.resolve().parts
-    return f"{parts[-3]} {parts[-1]}" if len(parts) > 3 and parts[-2] == "values" else parts[-1]
+    return f"{parts[-3]} {parts[-1]}" if len(parts) > 3 and parts[-2] == "values" else folder.resolve().name
