@@ -199,8 +199,7 @@ def indicator_text(task: str, indicator: bool | int, template: str = "default") 
         raise ValueError(f"a template needs {{task}} and {{indicator}}, got {template!r}; {hint}")
     is_flag = isinstance(indicator, bool | np.bool_)
     word = ("positive" if indicator else "negative") if is_flag else str(int(indicator))
-    before, after = text.split("{task}", 1)
-    return before.replace("{indicator}", word) + task.strip() + after.replace("{indicator}", word)
+    return task.strip().join(piece.replace("{indicator}", word) for piece in text.split("{task}"))
 
 
 # -- helpers -----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """`valuecurve export`."""
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -67,4 +68,5 @@ def export(
         typer.echo(
             f"{made.copied / 1e6:.2f} MB of videos and images copied: {made.folder} is on another disk"
         )
-    typer.echo(NEXT[format].replace("{folder}", str(made.folder)).replace("{tag}", tag))
+    folder = str(made.folder) if format == "parquet" else shlex.quote(str(made.folder))
+    typer.echo(NEXT[format].replace("{folder}", folder).replace("{tag}", tag))

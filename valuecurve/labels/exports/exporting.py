@@ -133,7 +133,7 @@ def _checked_template(format: str, template: str | None) -> str:
                 f"the format {format!r} writes no task texts, so --template has no effect; drop it"
             )
         return ""
-    template = template or TEMPLATES[format]
+    template = TEMPLATES[format] if template is None else template
     try:
         indicator_text("task", True, template)
     except ValueError as error:
