@@ -287,7 +287,7 @@ class ValueModel(ValuePreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args, **kwargs) -> Self:
-        """As `PreTrainedModel.from_pretrained`, of safetensors only; what the configuration freezes is frozen.
+        """As `PreTrainedModel.from_pretrained`, of safetensors only; what the configuration freezes is.
 
         Pickles are never read: loading one may run anything.
         """
@@ -423,7 +423,7 @@ class ValueModel(ValuePreTrainedModel):
         if self.config.readout in ("mean", "weighted_mean"):
             scores_BS = torch.zeros(prefix.shape, device=prefix.device)
             if self.readout_weights is not None:
-                # a product and a sum: a matrix-vector product gives other last bits where memory lies otherwise
+                # a matrix-vector product gives other last bits where memory lies otherwise
                 scores_BS = (hidden_BSD.float() * self.readout_weights.float()).sum(dim=-1)
             weights_BS = scores_BS.masked_fill(~prefix, torch.finfo(torch.float32).min).softmax(-1)
             return (weights_BS[..., None] * hidden_BSD).sum(1).to(hidden_BSD.dtype)
