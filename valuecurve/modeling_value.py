@@ -291,7 +291,8 @@ class ValueModel(ValuePreTrainedModel):
 
         Pickles are never read: loading one may run anything.
         """
-        loaded = super().from_pretrained(*args, **kwargs | {"use_safetensors": True})
+        kwargs["use_safetensors"] = True
+        loaded = super().from_pretrained(*args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded  # a tuple with output_loading_info
         model.apply_freezing()  # loading replaces the parameters
         return loaded
