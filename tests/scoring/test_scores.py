@@ -82,10 +82,18 @@ def test_scores_may_lie_elsewhere_and_hold_more_columns_and_fewer_episodes(datas
     np.testing.assert_array_equal(scores.columns["quantiles"], np.stack([scores.rows] * 2, axis=1))
 
 
-@pytest.mark.parametrize("tag", ["", "a/b", "..", "a b", "ä"])
+@pytest.mark.parametrize("tag", ["", "a/b", "..", "a b", "ä", "a" * 101])
 def test_a_tag_is_a_plain_name(dataset, tag):
     with pytest.raises(DatasetError, match="must be made of letters"):
         tag_folder(dataset, tag)
+
+
+def test_sidecars_do_not_lie_among_the_files_of_the_dataset(dataset):
+    for values in (dataset.root, dataset.root / "data", dataset.root / "videos/../own"):
+        with pytest.raises(DatasetError, match="lies among the files of the dataset"):
+            tag_folder(dataset, "v1", values)
+    assert tag_folder(dataset, "v1", dataset.root / "values") == dataset.values / "v1"
+    assert tag_folder(dataset, "v1", dataset.root.parent / "V") == dataset.root.parent / "V" / "v1"
 
 
 def test_a_tag_that_is_not_there_suggests_one_that_is(dataset, folder):

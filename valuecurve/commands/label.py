@@ -19,7 +19,8 @@ def label(
     ] = None,
     horizon_seconds: Annotated[float | None, typer.Option(help="The same in seconds.")] = None,
     positive_fraction: Annotated[
-        float, typer.Option(help="Share of the frames that are positive, from 0 to 1.")
+        float,
+        typer.Option(help="Share of the frames that are positive, from 0 to 1 (of --thresholds: theirs)."),
     ] = 0.3,
     scope: Annotated[str, typer.Option(help="Thresholds per task, or one for all: task, global.")] = "task",
     per_stage: Annotated[

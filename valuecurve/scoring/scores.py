@@ -24,7 +24,7 @@ from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import DatasetError, read_parquet
 
 FORMAT = 1
-TAG = re.compile(r"[A-Za-z0-9._-]+")
+TAG = re.compile(r"[A-Za-z0-9._-]{1,100}")
 FIXED = ("index", "episode_index", "frame_index", "value", "value_std")
 RULES = {  # what every reader of manifest["scores"] relies on
     "complete": lambda x: isinstance(x, bool),
@@ -57,11 +57,20 @@ def tag_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = No
     """The folder of a tag: `values`/tag, by default below the dataset; it need not exist.
 
     Raises:
-        DatasetError: a tag that is no plain name.
+        DatasetError: a tag that is no plain name; a place among the files of the dataset, which never change.
     """
     if not TAG.fullmatch(tag) or set(tag) == {"."}:
-        raise DatasetError(f"the tag {tag!r} must be made of letters, digits and . _ - only")
-    return (Path(values) if values is not None else dataset.values) / tag
+        raise DatasetError(f"the tag {tag!r} must be made of letters, digits and . _ - only, 100 at most")
+    if values is None:
+        return dataset.values / tag
+    place, root = Path(values).resolve(), dataset.root.resolve()
+    around = (place, *place.parents)
+    if root in around and root / "values" not in around:
+        raise DatasetError(
+            f"--values {values} lies among the files of the dataset {dataset.root}: choose a folder outside "
+            "of it, or leave the option out (its own place is the folder values)"
+        )
+    return Path(values) / tag
 
 
 def kept_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = None) -> Path:
