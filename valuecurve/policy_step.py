@@ -153,6 +153,13 @@ def add_to_checkpoint(
     for path in (checkpoint / name, labels):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing")
+    if output.resolve().is_relative_to(checkpoint.resolve()):
+        raise ValueError(
+            f"the output {output} lies inside the checkpoint {checkpoint}; choose another folder"
+        )
+    missing = {"index", "episode_index", "positive"}.difference(pq.read_schema(labels).names)
+    if missing:
+        raise ValueError(f"{labels} holds no labels: it has no column {min(missing)!r}")
     pipeline = json.loads((checkpoint / name).read_text(encoding="utf-8"))
     if any(step.get("class") == CLASS for step in pipeline["steps"]):
         raise ValueError(f"{checkpoint / name} adds an indicator already")

@@ -147,6 +147,11 @@ def main(exports: Path) -> int:
             save(policy, dataset, plain)
             command = [sys.executable, "-m", "valuecurve.policy_step", str(plain), "--labels", str(labels)]
             subprocess.run([*command, "--output", str(folder)], check=True, capture_output=True)
+            inside = subprocess.run(
+                [*command, "--output", str(plain / "out")], capture_output=True, text=True
+            )
+            if inside.returncode != 1 or "lies inside the checkpoint" not in inside.stderr:
+                problems.append(f"{policy}: an output inside the checkpoint: {inside.stderr[-200:]}")
             shutil.copytree(folder, again)
             load(policy, dataset, folder).save_pretrained(again)  # the round trip
             saved, twice = pipeline_steps(folder), pipeline_steps(again)
