@@ -22,10 +22,11 @@ from rich.console import Console
 
 from valuecurve.episodes import DatasetError, decode_video
 from valuecurve.evaluation import Curve, pick_thumbnails, plot_curves, table, write_json, write_overlay
+from valuecurve.evaluation.choosing import choose_episodes
 from valuecurve.evaluation.evaluating import Evaluation, evaluate
 from valuecurve.evaluation.label_figure import panels_of, plot_labels
 from valuecurve.evaluation.report import write_report
-from valuecurve.evaluation.report_figures import choose_episodes, episode_curve
+from valuecurve.evaluation.report_figures import episode_curve
 from valuecurve.evaluation.subject import Split
 from valuecurve.labels.exports import export_labels
 from valuecurve.labels.label_set import LabelSet, write_labels
@@ -37,7 +38,6 @@ from valuecurve.scoring.checkpoint import Checkpoint, load_checkpoint
 from valuecurve.scoring.run import score_dataset
 from valuecurve.training import ConfigError, RobotData, Run, load_config, prepare, train
 
-SHOWN = 3  # episodes of each outcome in the picture and as videos
 METRICS = (  # of the many that the report has, those in test_metrics.json
     *("nll", "mae", "rmse", "explained_variance", "top1", "top5", "crps", "ece"),
     *("voc_success", "voc_failure", "auroc_last_frame"),
@@ -121,10 +121,10 @@ def make_curve(found: Evaluation, position: int, frames: np.ndarray, labels: Lab
 
 def show(run: Run, found: Evaluation, labels: LabelSet, output: Path) -> list[Path]:
     """The picture and the videos of a few test episodes; their paths."""
-    dataset = run.data.dataset
+    dataset, evaluated = run.data.dataset, found.subject.evaluated
     curves, paths = [], []
-    for position in choose_episodes(found.subject.evaluated, SHOWN):
-        episode = int(found.subject.evaluated.view.episode_ids[position])
+    for position in choose_episodes(evaluated.view, evaluated.outcomes.success):
+        episode = int(evaluated.view.episode_ids[position])
         frames = {
             dataset.cameras[key].name: np.concatenate(
                 [chunk for _, chunk in decode_video(dataset, key, [episode])]

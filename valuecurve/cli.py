@@ -13,6 +13,7 @@ from valuecurve.commands.evaluate import evaluate
 from valuecurve.commands.export import export
 from valuecurve.commands.jobs import jobs
 from valuecurve.commands.label import label
+from valuecurve.commands.options import AssumeOutcome, Checkpoint, Dataset, Json, OutcomeColumn, Values
 from valuecurve.commands.plot import plot
 from valuecurve.commands.push import push
 from valuecurve.commands.relabel_outcomes import relabel_outcomes
@@ -40,20 +41,11 @@ def main(
 
 @app.command()
 def inspect(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
-    ],
-    outcome_column: Annotated[
-        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
-    ] = None,
-    assume_outcome: Annotated[
-        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
-    ] = None,
-    values: Annotated[
-        Path | None, typer.Option(help="Folder of sidecars (outcomes) instead of DATASET/values.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    dataset: Dataset,
+    outcome_column: OutcomeColumn = None,
+    assume_outcome: AssumeOutcome = None,
+    values: Values = None,
+    as_json: Json = False,
 ) -> None:
     """Show what a dataset holds, what will be trained on, and every problem. Exits with 1 on errors."""
     report = inspect_dataset(dataset, outcome_column, assume_outcome, values)
@@ -67,11 +59,11 @@ def inspect(
 
 @app.command()
 def ask(
-    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
+    checkpoint: Checkpoint,
     images: Annotated[list[Path], typer.Argument(help="One or more picture files.")],
     question: Annotated[str, typer.Argument(help="The question, in quotes.")],
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 32,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Ask a checkpoint a question about pictures; it answers in words."""
     from transformers.utils.logging import disable_progress_bar
@@ -125,7 +117,7 @@ def parameters(
         list[str] | None,
         typer.Argument(help="Recipes, checkpoints or config.json; default: trainer/recipes."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Print how many parameters each part has, as a Markdown table: no weights are needed."""
     from valuecurve.evaluation.architecture import parameter_rows, parameter_table, shipped_recipes

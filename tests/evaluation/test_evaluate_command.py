@@ -237,7 +237,7 @@ def test_a_report_replaces_an_older_one_and_nothing_else(strange, written, tmp_p
         (("--fail", "none"), "--fail must be floor, penalty"),
         (("--dataset-id", "sample"), "--dataset-id must be the name of a dataset on the Hub"),
         (("--cameras", "tpo"), "did you mean 'top'"),
-        (("--episodes", "99"), "no range of the episodes"),
+        (("--episodes", "99"), "none of the episodes"),
         (("--outcome-column", "next.sucess"), "did you mean next.success"),
     ],
 )

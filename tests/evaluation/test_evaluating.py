@@ -215,6 +215,12 @@ def test_another_dataset_is_evaluated_whole_and_known_not_to_be_trained_on(held,
     assert subject.trained == 0 and subject.training is None and len(subject.job.episodes) == 6
 
 
+def test_of_a_dataset_that_has_changed_since_training_nothing_is_claimed(held, tmp_path):
+    grown = make_dataset(tmp_path / held.dataset.name, lengths=(12, 7, 9, 10))
+    subject = subject_of(held, dataset=grown, split="all")
+    assert subject.trained is None and "another state of this dataset" in subject.split.source
+
+
 def test_training_episodes_are_counted(held):
     split = held.prepared.data.split
     assert subject_of(held, split="train").trained == len(split["train"])

@@ -182,7 +182,7 @@ def test_unknown_outcomes_are_told_and_drawn_as_such(make):
     ("arguments", "messages"),
     [
         (["--tag", "tt"], ["did you mean 't'?"]),
-        (["--tag", "t", "--episodes", "9"], ["--episodes: there is no episode 9", "episodes 0 to 5"]),
+        (["--tag", "t", "--episodes", "9"], ["--episodes: '9' is none of the episodes 0:6"]),
         (["--tag", "t", "--episodes", "1-3"], ["'1-3' is no selection"]),
         (["--tag", "t", "--episodes", "5"], ["episode 5 is not scored", "episodes 0 to 3"]),
         (["--tag", "t", "--kind", "heatmap"], ["--kind must be some of", "did you mean 'heat_map'?"]),
@@ -208,6 +208,15 @@ def scored_partly(tmp_path_factory):
     value = noisy_values(dataset, resolve_outcomes(dataset).success)[rows]
     write_scores(dataset, "t", value, episodes=[0, 1, 2, 3])
     return root
+
+
+def test_a_file_where_the_pictures_should_go_is_named(scored_partly, tmp_path):
+    (tmp_path / "file").touch()
+    code, output = run(
+        "plot", scored_partly, "--tag", "t", "--kind", "small_multiples", "--output", tmp_path / "file"
+    )
+    assert code == 1 and output.count("error:") == 1
+    assert "there is a file in its place. Name a folder with --output" in output.replace("\n", " ")
 
 
 def test_a_damaged_video_is_an_error_that_names_it_and_no_film_does_without(make):

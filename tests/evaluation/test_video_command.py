@@ -98,7 +98,7 @@ def test_tiles_fill_their_room_in_order_without_touching(count, shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--tag", "t", "--episodes", "9"], "there is no episode 9"),
+        (["--tag", "t", "--episodes", "9"], "--episodes: '9' is none of the episodes 0:6"),
         (["--tag", "u", "--episodes", "0"], "holds no scores"),
         (["--tag", "t", "--episodes", "0", "--layout", "besides"], "did you mean 'beside'?"),
         (["--tag", "t", "--episodes", "0", "--fps", "0"], "--fps must be above 0"),

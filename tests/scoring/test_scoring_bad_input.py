@@ -240,11 +240,11 @@ def test_a_task_that_the_checkpoint_does_not_know(trained, make, tmp_path):
 
 
 def test_an_episode_that_is_not_there(trained, tiny_v30, tmp_path):
-    with pytest.raises(ConfigError, match="--episodes: '4:9' is no range of the episodes 0:6"):
+    with pytest.raises(DatasetError, match="--episodes: '4:9' is no range of the episodes 0:6"):
         score(trained, tiny_v30, tmp_path, episodes="4:9")
     with pytest.raises(DatasetError, match="there is no episode"):
         score(trained, tiny_v30, tmp_path, episodes=[4, 9])
-    with pytest.raises(ConfigError, match="--episodes: 'x' is no selection"):
+    with pytest.raises(DatasetError, match="--episodes: 'x' is no selection"):
         score(trained, tiny_v30, tmp_path, episodes="0, x")
 
 

@@ -127,7 +127,7 @@ def test_an_unknown_camera_is_an_error_that_lists_the_known(tiny_v30, tmp_path):
 )
 def test_selections_of_nothing_are_errors(tiny_v30, tmp_path, option, value, message):
     path = write_recipe(tmp_path / "r.yaml", tiny_v30, tmp_path / "run")
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises((ConfigError, DatasetError), match=message):
         RobotData.prepare(load_config(path, [f"--data.{option}", value]).data)
 
 

@@ -6,13 +6,22 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    AssumeOutcome,
+    Checkpoint,
+    Dataset,
+    Fail,
+    FailPenalty,
+    Json,
+    OutcomeColumn,
+    RewardColumn,
+    Values,
+)
+
 
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name or org/name@revision."),
-    ],
+    checkpoint: Checkpoint,
+    dataset: Dataset,
     split: Annotated[
         str, typer.Option(help="test, validation or train, as the checkpoint was trained; or all.")
     ] = "test",
@@ -23,24 +32,12 @@ def evaluate(
     no_probes: Annotated[
         bool, typer.Option("--no-probes", help="Leave the shortcut probes out: one pass instead of four.")
     ] = False,
-    fail: Annotated[
-        str | None, typer.Option(help="floor or penalty: what a failure costs; default: as in training.")
-    ] = None,
-    fail_penalty: Annotated[
-        float | None, typer.Option(help="Steps, for --fail penalty; default: as in training.")
-    ] = None,
-    outcome_column: Annotated[
-        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
-    ] = None,
-    assume_outcome: Annotated[
-        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
-    ] = None,
-    reward_column: Annotated[
-        str | None, typer.Option(help="Column of dense rewards, in steps; default: -1 a step.")
-    ] = None,
-    values: Annotated[
-        Path | None, typer.Option(help="Folder of sidecars (outcomes) instead of DATASET/values.")
-    ] = None,
+    fail: Fail = None,
+    fail_penalty: FailPenalty = None,
+    outcome_column: OutcomeColumn = None,
+    assume_outcome: AssumeOutcome = None,
+    reward_column: RewardColumn = None,
+    values: Values = None,
     cameras: Annotated[
         str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
     ] = None,
@@ -65,7 +62,7 @@ def evaluate(
         str | None, typer.Option(help="Name of the dataset on the Hub (owner/name), for the model card.")
     ] = None,
     revision: Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure a checkpoint on held-out episodes: metrics with intervals, baselines, probes, figures."""
     from transformers.utils.logging import disable_progress_bar

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from .options import Json, Values
+
 LEROBOT = "lerobot-train --dataset.repo_id=local/labelled --dataset.root={folder}"
 NEXT = {  # what to do with an export, by format
     "lerobot": f"{LEROBOT} …; at inference, give the task with the positive indicator",
@@ -28,7 +30,7 @@ def export(
     tag: Annotated[str, typer.Option(help="Tag of its labels.")],
     format: Annotated[str, typer.Option(help="lerobot, kai0, rabc, evo-rl, opentau or parquet.")],
     output: Annotated[Path, typer.Option(help="Folder to make.")],
-    values: Annotated[Path | None, typer.Option(help="Folder of the sidecars; DATASET/values.")] = None,
+    values: Values = None,
     template: Annotated[
         str | None,
         typer.Option(help="Text of a labelled task, with {task} and {indicator}, or: default, kai0."),
@@ -37,7 +39,7 @@ def export(
     drop_unlabelled: Annotated[
         bool, typer.Option(help="Leave out the episodes without labels; the others are numbered anew.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the labels of a dataset in somebody's format, as a new dataset; videos are hard-linked."""
     from valuecurve.episodes import DatasetError, open_dataset

@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
+from .options import (
+    AssumeOutcome,
+    Fail,
+    FailPenalty,
+    Json,
+    OutcomeColumn,
+    RewardColumn,
+    ScoredDataset,
+    Values,
+)
+
 
 def label(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a scored LeRobot dataset, or one of the Hub: org/name@revision."),
-    ],
+    dataset: ScoredDataset,
     tag: Annotated[str, typer.Option(help="Tag of its scores; the labels go beside them.")],
     mode: Annotated[str, typer.Option(help="n_step, full (episode) or progress.")] = "n_step",
     horizon: Annotated[
@@ -42,21 +50,11 @@ def label(
     all_positive: Annotated[
         bool, typer.Option(help="Every frame positive, as for a first SFT stage.")
     ] = False,
-    outcome_column: Annotated[
-        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
-    ] = None,
-    assume_outcome: Annotated[
-        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
-    ] = None,
-    reward_column: Annotated[
-        str | None, typer.Option(help="Column of dense rewards, in steps; default: -1 a step.")
-    ] = None,
-    fail: Annotated[
-        str | None, typer.Option(help="floor or penalty: what a failure costs; default: as in training.")
-    ] = None,
-    fail_penalty: Annotated[
-        float | None, typer.Option(help="Steps, for --fail penalty; default: as in training.")
-    ] = None,
+    outcome_column: OutcomeColumn = None,
+    assume_outcome: AssumeOutcome = None,
+    reward_column: RewardColumn = None,
+    fail: Fail = None,
+    fail_penalty: FailPenalty = None,
     scale: Annotated[
         str,
         typer.Option(help="Steps of one value unit: checkpoint, task_max, episode or a number of frames."),
@@ -65,12 +63,12 @@ def label(
         Path | None,
         typer.Option(help="OTHER/values/TAG: judge by its thresholds, as rollouts by the demonstrations'."),
     ] = None,
-    values: Annotated[Path | None, typer.Option(help="Folder of sidecars instead of DATASET/values.")] = None,
+    values: Values = None,
     targets_only: Annotated[
         bool, typer.Option(help="Write value targets from outcomes alone; no scores are needed.")
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Show what the labels would be; write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Label the scored frames of a dataset: advantages, thresholds, positive or not. No model is needed."""
     from valuecurve.episodes import DatasetError, open_dataset

@@ -6,13 +6,12 @@ from typing import Annotated
 
 import typer
 
+from .options import AssumeOutcome, Dark, Json, OutcomeColumn, ScoredDataset, Tag, Values
+
 
 def plot(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a scored LeRobot dataset, or of the Hub: org/name@revision."),
-    ],
-    tag: Annotated[str, typer.Option(help="Tag of its scores.")],
+    dataset: ScoredDataset,
+    tag: Tag,
     episodes: Annotated[
         str | None,
         typer.Option(help='Episodes to draw, as "3, 5, 10:20"; default: three of each outcome.'),
@@ -20,9 +19,9 @@ def plot(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; default: pictures/ beside the scores.")
     ] = None,
-    values: Annotated[Path | None, typer.Option(help="Folder of the sidecars; DATASET/values.")] = None,
+    values: Values = None,
     format: Annotated[str, typer.Option(help="png, svg, pdf, or several: png,svg.")] = "png,svg",
-    dark: Annotated[bool, typer.Option("--dark", help="On dark paper; the names end in _dark.")] = False,
+    dark: Dark = False,
     kind: Annotated[
         str | None,
         typer.Option(
@@ -35,23 +34,19 @@ def plot(
         str | None, typer.Option(help="Camera of the film strip; default: the first that was scored.")
     ] = None,
     no_film: Annotated[bool, typer.Option("--no-film", help="No film strip: no video is read.")] = False,
-    outcome_column: Annotated[
-        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
-    ] = None,
-    assume_outcome: Annotated[
-        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    outcome_column: OutcomeColumn = None,
+    assume_outcome: AssumeOutcome = None,
+    as_json: Json = False,
 ) -> None:
     """Draw the scores of a dataset: curves, heat maps, calibration, detection, error. Needs no model."""
-    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.episodes import DatasetError, episode_numbers, open_dataset
     from valuecurve.evaluation.dataset_pictures import draw_pictures
     from valuecurve.evaluation.film import choose_cameras
-    from valuecurve.evaluation.scored import read_scored, select_episodes
+    from valuecurve.evaluation.scored import read_scored
 
     try:
         opened = open_dataset(dataset)
-        chosen = None if episodes is None else select_episodes(episodes, opened)
+        chosen = None if episodes is None else episode_numbers(episodes, opened)
         scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
         cameras = [] if no_film else choose_cameras(opened, camera, scored.about.get("cameras"))
         drawn = draw_pictures(

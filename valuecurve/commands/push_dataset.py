@@ -1,10 +1,10 @@
 """`valuecurve push dataset`: label sets, or a whole dataset, to the Hub."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from valuecurve.commands.options import Values
 from valuecurve.commands.push_options import DryRun, Private, PullRequest, Revision, one_line_errors
 
 
@@ -18,9 +18,7 @@ def dataset(
         list[str] | None,
         typer.Option(help="Label set to push; may be given again. Without: the dataset itself."),
     ] = None,
-    values: Annotated[
-        Path | None, typer.Option(help="Folder of the sidecars instead of DATASET/values.")
-    ] = None,
+    values: Values = None,
     private: Private = False,
     revision: Revision = None,
     pr: PullRequest = False,

@@ -6,23 +6,22 @@ from typing import Annotated
 
 import typer
 
+from .options import Dataset, Json, Values
+
 
 def relabel_outcomes(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
-    ],
+    dataset: Dataset,
     csv: Annotated[
         Path, typer.Option(help="CSV file with the columns episode_index and success, a line an episode.")
     ],
-    values: Annotated[Path | None, typer.Option(help="Folder of sidecars instead of DATASET/values.")] = None,
+    values: Values = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Make a new dataset with the column next.success there, instead of a sidecar."),
     ] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an export that is at --output already.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the file; write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Give every episode an outcome from a CSV file. Inspecting, training and labelling honour it."""
     from valuecurve.episodes import DatasetError, open_dataset, read_outcome_csv, write_outcomes

@@ -6,18 +6,17 @@ from typing import Annotated
 
 import typer
 
+from .options import AssumeOutcome, Dark, Json, OutcomeColumn, ScoredDataset, Tag, Values
+
 
 def video(
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a scored LeRobot dataset, or of the Hub: org/name@revision."),
-    ],
-    tag: Annotated[str, typer.Option(help="Tag of its scores.")],
+    dataset: ScoredDataset,
+    tag: Tag,
     episodes: Annotated[str, typer.Option(help='Episodes, as "3, 5, 10:20"; a video each.')],
     output: Annotated[
         Path | None, typer.Option(help="Folder of the videos; default: videos/ beside the scores.")
     ] = None,
-    values: Annotated[Path | None, typer.Option(help="Folder of the sidecars; DATASET/values.")] = None,
+    values: Values = None,
     layout: Annotated[str, typer.Option(help="The curve below the cameras, or beside them.")] = "below",
     cameras: Annotated[
         str | None, typer.Option(help="Cameras, as top,wrist; default: those that were scored.")
@@ -25,24 +24,20 @@ def video(
     fps: Annotated[
         float | None, typer.Option(help="Frames a second of the video; default: those of the dataset.")
     ] = None,
-    dark: Annotated[bool, typer.Option("--dark", help="On dark paper; the names end in _dark.")] = False,
-    outcome_column: Annotated[
-        str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
-    ] = None,
-    assume_outcome: Annotated[
-        str | None, typer.Option(help="success or failure: what to take for episodes without an outcome.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    dark: Dark = False,
+    outcome_column: OutcomeColumn = None,
+    assume_outcome: AssumeOutcome = None,
+    as_json: Json = False,
 ) -> None:
     """Write mp4s of scored episodes: the cameras, and the value curve that grows as the robot moves."""
-    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.episodes import DatasetError, episode_numbers, open_dataset
     from valuecurve.evaluation.dataset_videos import write_videos
     from valuecurve.evaluation.film import choose_cameras
-    from valuecurve.evaluation.scored import read_scored, select_episodes
+    from valuecurve.evaluation.scored import read_scored
 
     try:
         opened = open_dataset(dataset)
-        chosen = select_episodes(episodes, opened)
+        chosen = episode_numbers(episodes, opened)
         scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
         paths = write_videos(
             scored,

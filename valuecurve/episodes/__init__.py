@@ -15,6 +15,7 @@ from valuecurve.episodes.outcomes import Outcomes as Outcomes
 from valuecurve.episodes.outcomes import resolve_outcomes as resolve_outcomes
 from valuecurve.episodes.resampling import resample as resample
 from valuecurve.episodes.resampling import select as select
+from valuecurve.episodes.selection import episode_numbers as episode_numbers
 from valuecurve.episodes.splits import load_split as load_split
 from valuecurve.episodes.splits import save_splits as save_splits
 from valuecurve.episodes.splits import split_episodes as split_episodes

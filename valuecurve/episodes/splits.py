@@ -76,19 +76,10 @@ def save_splits(path: str | Path, splits: Iterable[tuple[EpisodeDataset, dict[st
 
 def load_split(path: str | Path, dataset: EpisodeDataset) -> dict[str, list[int]]:
     """Read the split of a dataset. One of another dataset, or of another state of this one, is an error."""
-    path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["datasets"]
-        splits = {
-            entry["fingerprint"]: {name: [int(episode) for episode in entry[name]] for name in NAMES}
-            for entry in entries
-        }
-        known = ", ".join(f"{entry['dataset']!r} ({entry['fingerprint']})" for entry in entries)
-    except KeyError as error:
-        raise DatasetError(f"{path} is no split that this version writes: it has no {error}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path} is not a split: {type(error).__name__}: {error}") from error
+    entries = _entries(Path(path))
+    splits = {entry["fingerprint"]: {name: entry[name] for name in NAMES} for entry in entries}
     if dataset.fingerprint not in splits:
+        known = ", ".join(f"{entry['dataset']!r} ({entry['fingerprint']})" for entry in entries)
         raise DatasetError(
             f"{path} was made for {known}, but {dataset.root} has fingerprint {dataset.fingerprint}: the "
             "data differs, make a new split"
@@ -99,3 +90,26 @@ def load_split(path: str | Path, dataset: EpisodeDataset) -> dict[str, list[int]
         raise DatasetError(f"{path}: an episode is in more than one set")
     dataset.episode_positions(everything)
     return split
+
+
+def split_datasets(path: str | Path) -> dict[str, set[str]]:
+    """The datasets of a split: {fingerprint: key, and name on the Hub where it is of the Hub}."""
+    return {
+        entry["fingerprint"]: {entry["dataset"], entry.get("name", entry["dataset"])}
+        for entry in _entries(Path(path))
+    }
+
+
+def _entries(path: Path) -> list[dict]:
+    """The entry of each dataset, its episodes as numbers; a DatasetError where it is no split."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["datasets"]
+        return [
+            {**entry, "dataset": str(entry["dataset"]), "fingerprint": str(entry["fingerprint"])}
+            | {name: [int(episode) for episode in entry[name]] for name in NAMES}
+            for entry in entries
+        ]
+    except KeyError as error:
+        raise DatasetError(f"{path} is no split that this version writes: it has no {error}") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path} is not a split: {type(error).__name__}: {error}") from error

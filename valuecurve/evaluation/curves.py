@@ -144,6 +144,11 @@ def pick_thumbnails(frames, count: int = 5) -> tuple[np.ndarray, np.ndarray]:
     Each comes from the middle of its share of the time, so that a row of them lies under its own times.
     `frames` is uint8 [T, 3, h, w]; an episode shorter than `count` gives all its frames.
     """
-    count = min(count, len(frames))
-    indices = ((np.arange(count) + 0.5) * len(frames) / count).astype(np.int64)
+    indices = thumbnail_frames(len(frames), count)
     return np.stack([np.asarray(frames[i]) for i in indices]), indices
+
+
+def thumbnail_frames(length: int, count: int) -> np.ndarray:
+    """The frame indices of `pick_thumbnails`, int64 [min(count, length)]."""
+    count = min(count, length)
+    return ((np.arange(count) + 0.5) * length / max(count, 1)).astype(np.int64)

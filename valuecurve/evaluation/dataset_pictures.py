@@ -62,11 +62,11 @@ def draw_pictures(
         DatasetError: an unknown kind or format, a kind that was asked for and cannot be drawn, an episode
             that is not scored, a video that cannot be read, a folder that cannot be written.
     """
-    wanted = _choices("--kind", kinds, KINDS) if kinds else list(KINDS)
+    wanted = list(KINDS) if kinds is None else _choices("--kind", kinds, KINDS)
     suffixes = _choices("--format", formats, FORMATS)
     drawn = Drawn(notes=list(scored.notes))
     reasons = {kind: why for kind in wanted if (why := _impossible(scored, kind))}
-    if kinds and reasons:
+    if kinds is not None and reasons:
         kind, why = next(iter(reasons.items()))
         raise DatasetError(f"--kind {kind}: {why}")
     for why in dict.fromkeys(reasons.values()):
@@ -83,7 +83,7 @@ def draw_pictures(
         for name, draw in jobs:
             for suffix in suffixes:
                 path = output / f"{name}{'_dark' if dark else ''}.{suffix}"
-                with writing(output):
+                with writing(output, "--output"):
                     draw(path, strips)
                 drawn.paths.append(path)
                 bar.advance(task)

@@ -65,7 +65,7 @@ def write_videos(
             path = output / f"episode_{episode:03d}{'_dark' if dark else ''}.mp4"
             curve = scored.curve(episode)
             frames = {camera.name: _images(scored, camera, episode) for camera in cameras}
-            with writing(output):
+            with writing(output, "--output"):
                 write_overlay(curve, frames, path, fps, layout, dark, advance)
             paths.append(path)
     return paths

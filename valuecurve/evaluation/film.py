@@ -9,6 +9,7 @@ from PIL import Image
 from ..episodes import Camera, DatasetError, EpisodeDataset
 from ..episodes.images import decode_images
 from ..episodes.video import decode_file, find_camera, plan_files
+from .curves import thumbnail_frames
 
 THUMBNAIL = 240  # pixels: the largest side of a frame of the film strip
 
@@ -63,14 +64,9 @@ def film_strips(
         {episode: (thumbnails uint8 [n, 3, h, w], frame indices [n])}; only these frames are kept.
     """
     wanted: dict[int, np.ndarray] = {}
-    for position, length in zip(
-        dataset.episode_positions(list(episodes)).tolist(),
-        dataset.lengths[dataset.episode_positions(list(episodes))].tolist(),
-        strict=True,
-    ):
-        n = min(count, length)
-        frames = ((np.arange(n) + 0.5) * length / n).astype(np.int64)
-        wanted[int(dataset.episode_ids[position])] = dataset.starts[position] + frames
+    for episode, position in zip(episodes, dataset.episode_positions(list(episodes)).tolist(), strict=True):
+        frames = thumbnail_frames(int(dataset.lengths[position]), count)
+        wanted[episode] = dataset.starts[position] + frames
     rows = np.unique(np.concatenate([*wanted.values(), np.zeros(0, np.int64)]))
     images: dict[int, np.ndarray] = {}
     for row, image in read_frames(dataset, camera, rows) if len(rows) else ():

@@ -1,6 +1,7 @@
 """Shortcut probes: what is left of a model's forecast when one thing that it sees is taken away or replaced?
 
     shuffled_images       pictures of another episode of the same task, at the same share of its length
+                          (of another task where it is the only episode of its task)
     swapped_instruction   the text of another task
     reversed_frames       the episode's pictures in reverse order: frame t shows the picture of frame T - t
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ..episodes.layout import DatasetError
 from .headline import HEADLINE
-from .markdown import cell, number
+from .markdown import arrow, cell, is_known, number
 
 if TYPE_CHECKING:
     from .evaluating import Evaluation
@@ -73,11 +73,11 @@ def table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> 
     rows = {
         name: metrics for name, metrics in rows.items() if isinstance(metrics, Mapping) and "nll" in metrics
     }
-    columns = [column for column in COLUMNS if any(_number(m.get(column[0])) for m in rows.values())]
+    columns = [column for column in COLUMNS if any(is_known(m.get(column[0])) for m in rows.values())]
     result = Table(title=title, title_justify="left", title_style="bold")
     result.add_column("")
     for _, heading, direction, _ in columns:
-        result.add_column(f"{heading} {'↑' if direction > 0 else '↓'}", justify="right")
+        result.add_column(f"{heading} {arrow(direction)}", justify="right")
     for name, metrics in rows.items():
         cells = [_cell(metrics.get(key), rows, key, sign, decimals) for key, _, sign, decimals in columns]
         result.add_row(ROW_NAMES.get(name, name.replace("_", " ").capitalize()), *cells)
@@ -85,15 +85,11 @@ def table(rows: Mapping[str, Mapping[str, float]], title: str | None = None) -> 
 
 
 def _cell(value, rows, key: str, direction: int, decimals: int) -> Text:
-    if not _number(value):
+    if not is_known(value):
         return Text("–", style="dim")
-    best = max(direction * round(m[key], decimals) for m in rows.values() if _number(m.get(key)))
+    best = max(direction * round(m[key], decimals) for m in rows.values() if is_known(m.get(key)))
     is_best = direction * round(value, decimals) == best
     return Text(f"{value:.{decimals}f}".replace("-", "−"), style="bold green" if is_best else "")
-
-
-def _number(value) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def write_json(path, data, digits: int = 6) -> Path:
@@ -151,10 +147,9 @@ def report_table(report: Mapping[str, Any]) -> Table:
     for key, _, direction, decimals in HEADLINE:
         cells = [cell(report["metrics"][name].get(key), decimals) for name in names]
         low, high = report["intervals"]["model"].get(key) or (math.nan, math.nan)
-        known = _number(low) and _number(high)
+        known = is_known(low) and is_known(high)
         interval = f"{number(low, decimals)}…{number(high, decimals)}" if known else ""
-        arrow = {1: " ↑", -1: " ↓"}.get(direction, "")
-        result.add_row(SHORT[key] + arrow, cells[0], interval, *cells[1:])
+        result.add_row(f"{SHORT[key]} {arrow(direction)}".rstrip(), cells[0], interval, *cells[1:])
     return result
 
 

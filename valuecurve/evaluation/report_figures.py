@@ -1,50 +1,18 @@
 """The figures of a report: PNG and SVG beside each other, on light paper."""
 
 from collections.abc import Callable
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from . import pictures
-from .curves import Curve, pick_thumbnails
+from .choosing import choose_episodes, failure_kind
+from .curves import Curve, thumbnail_frames
 from .evaluating import Evaluation
 from .figures import plot_curves
-from .subject import Frames
 
-SHOWN = 3  # episodes of each outcome
 FILM = 7  # frames over the curve of one episode
 KINDS = (".png", ".svg")
-
-
-def choose_episodes(frames: Frames, count: int = SHOWN) -> list[int]:
-    """Positions of episodes to show: `count` of each outcome, tasks and kinds of failure taking turns.
-
-    They are chosen by their data alone, before any prediction is looked at.
-    """
-    view = frames.view
-    kinds = _failure_kinds(frames)
-    chosen = []
-    for outcome in (True, False):
-        groups: dict[int, dict[str | None, list[int]]] = {}  # by task, then kind of failure
-        for position in np.flatnonzero(frames.outcomes.success == outcome).tolist():
-            of_task = groups.setdefault(int(view.episode_tasks[position]), {})
-            of_task.setdefault(kinds[position], []).append(position)
-        tasks = [_in_turn(sorted(of.values(), key=len, reverse=True)) for _, of in sorted(groups.items())]
-        chosen += _in_turn(tasks)[:count]
-    return chosen
-
-
-def _in_turn(lists: list[list[int]]) -> list[int]:
-    """The first of each list, then the second of each, and so on."""
-    return [item for turn in zip_longest(*lists) for item in turn if item is not None]
-
-
-def _failure_kinds(frames: Frames) -> list[str | None]:
-    episodes = frames.view.episodes
-    if "failure_kind" not in episodes.column_names:
-        return [None] * episodes.num_rows
-    return episodes["failure_kind"].to_pylist()
 
 
 def episode_curve(found: Evaluation, position: int, thumbnails: int = 5) -> Curve:
@@ -70,7 +38,7 @@ def episode_curve(found: Evaluation, position: int, thumbnails: int = 5) -> Curv
         scale_seconds=scale / (processor.fps or view.fps) if scale else None,
         thumbnails=pictures_shown,
         thumbnail_frames=at,
-        failure_kind=_failure_kinds(frames)[position] or None,
+        failure_kind=failure_kind(view, position),
         positive=labels["positive"].to_numpy() if labels is not None else None,
         advantage=labels["advantage"].to_numpy() if labels is not None else None,
         v_min=v_min,
@@ -81,14 +49,14 @@ def episode_curve(found: Evaluation, position: int, thumbnails: int = 5) -> Curv
 def _thumbnails(found: Evaluation, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     if not count:
         return np.zeros((0, 3, 1, 1), np.uint8), np.zeros(0, np.int64)
-    _, at = pick_thumbnails(np.zeros((len(rows), 3, 1, 1), np.uint8), count)
+    at = thumbnail_frames(len(rows), count)
     return found.store.gather(found.subject.job.cameras[0].key, rows[at]), at
 
 
 def draw_figures(found: Evaluation, folder: Path) -> dict[str, dict[str, str]]:
     """Draw everything into a folder: {name: {"png" and "svg": file names, "caption"}}, in order."""
     model, frames = found.reports["model"], found.subject.evaluated
-    positions = choose_episodes(frames)
+    positions = choose_episodes(frames.view, frames.outcomes.success)
     chosen = [episode_curve(found, position) for position in positions]
     every = [episode_curve(found, position, thumbnails=0) for position in range(len(frames.view.lengths))]
     reliability, elapsed = model.curves["reliability"], model.curves["auroc_over_elapsed"]

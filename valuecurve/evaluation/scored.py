@@ -4,11 +4,9 @@ Nothing here needs torch. Left out: frames (film.py), drawing (pictures.py, figu
 evaluating a checkpoint.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from ..labels.rewards import value_rewards
 from ..metrics import value_report
 from ..returns import dataset_returns
 from ..scoring.scores import Scores, read_scores
+from .choosing import SHOWN, choose_episodes, failure_kind
 from .curves import Curve
 
 
@@ -110,7 +109,7 @@ class Scored:
             probabilities=None if self.distributions is None else self.distributions[rows],
             target=None if self.targets is None else self.targets[rows],
             scale_seconds=None if scale is None else scale / (about["fps"] or view.fps),
-            failure_kind=self._failure_kind(position),
+            failure_kind=failure_kind(view, position),
             positive=self._labelled("positive", rows),
             advantage=self._labelled("advantage", rows),
             v_min=about["v_min"],
@@ -133,22 +132,9 @@ class Scored:
             raise DatasetError(f"{self.scores.folder}: episode {missing[0]} is not scored; {scored} are")
         return self.view.episode_positions(list(episodes))
 
-    def choose(self, count: int = 3) -> list[int]:
-        """Episodes to show: `count` of each outcome, tasks and kinds of failure taking turns, by the data."""
-        outcome = np.zeros(len(self.view.episode_ids), bool) if self.success is None else self.success
-        chosen: list[int] = []
-        for wanted in (True, False):
-            tasks: dict[int, dict[str | None, list[int]]] = {}
-            for position in np.flatnonzero(outcome == wanted).tolist():
-                kinds = tasks.setdefault(int(self.view.episode_tasks[position]), {})
-                kinds.setdefault(self._failure_kind(position), []).append(position)
-            chosen += _in_turn([_in_turn(list(kinds.values())) for kinds in tasks.values()])[:count]
-        return self.view.episode_ids[chosen].tolist()
-
-    def _failure_kind(self, position: int) -> str | None:
-        if "failure_kind" not in self.view.episodes.column_names:
-            return None
-        return self.view.episodes["failure_kind"][position].as_py() or None
+    def choose(self, count: int = SHOWN) -> list[int]:
+        """Episodes to show, as `choose_episodes`."""
+        return self.view.episode_ids[choose_episodes(self.view, self.success, count)].tolist()
 
     def _labelled(self, name: str, rows: slice) -> np.ndarray | None:
         """A column of the labels for these rows of the view; None where not all of them are labelled."""
@@ -173,11 +159,6 @@ class Scored:
         value, std = self.scores.value[rows], self.scores.value_std[rows]
         ends = np.clip(np.stack([value - std, value + std]), self.about["v_min"], self.about["v_max"])
         return ends, "± one standard deviation"
-
-
-def _in_turn(lists: list[list[int]]) -> list[int]:
-    """The first of each list, then the second of each, and so on."""
-    return [item for turn in zip_longest(*lists) for item in turn if item is not None]
 
 
 def read_scored(
@@ -210,27 +191,6 @@ def read_scored(
             raise
         scored.notes.append(f"outcomes are not known: {error}")
     return scored
-
-
-def select_episodes(text: str, dataset: EpisodeDataset) -> list[int]:
-    """Episode indices of a selection such as "3, 5, 10:20" (the end is not included), each once, in order.
-
-    Raises:
-        DatasetError: a text that is no selection, or an episode that the dataset has not.
-    """
-    known, chosen = set(dataset.episode_ids.tolist()), []
-    for piece in map(str.strip, text.split(",")):
-        numbers = re.fullmatch(r"(\d+)|(\d+):(\d+)", piece)
-        if not numbers:
-            raise DatasetError(f'--episodes: {piece!r} is no selection; write for example "3, 5, 10:20"')
-        one, begin, end = numbers.groups()
-        wanted = [int(one)] if one else range(int(begin), int(end))
-        missing = next((episode for episode in wanted if episode not in known), None)
-        if missing is not None or not len(wanted):
-            which = f"there is no episode {missing}" if len(wanted) else f"{piece} holds no episode"
-            raise DatasetError(f"--episodes: {which}; {dataset.root} has {_listed(dataset.episode_ids)}")
-        chosen += wanted
-    return list(dict.fromkeys(chosen))
 
 
 def _listed(episodes: np.ndarray) -> str:

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 
-from ..episodes import DatasetError, EpisodeDataset, Outcomes, load_split, resolve_outcomes, select
+from ..episodes import (
+    EpisodeDataset,
+    Outcomes,
+    episode_numbers,
+    load_split,
+    resolve_outcomes,
+    select,
+)
+from ..episodes.splits import split_datasets
 from ..labels.columns import number_column
 from ..labels.making import episode_scales
 from ..labels.settings import LabelSettings
@@ -20,7 +28,6 @@ from ..scoring import Checkpoint, Settings
 from ..scoring.checkpoint import NEEDED
 from ..scoring.job import Job
 from ..training import ConfigError
-from ..training.data import episode_numbers
 
 SPLITS = ("test", "validation", "train", "all")
 SPLIT_FILE = "split.json"
@@ -148,13 +155,13 @@ def read_split(folder: Path, dataset: EpisodeDataset) -> Split:
     path = split_file(folder)
     if path is None:
         return Split(None, f"the checkpoint has no {SPLIT_FILE}, so its training episodes are not known")
-    try:
+    known = split_datasets(path)
+    if dataset.fingerprint in known:
         return Split(load_split(path, dataset), f"{SPLIT_FILE} of the checkpoint")
-    except DatasetError as error:
-        if "has fingerprint" not in str(error):
-            raise
-    source = f"{SPLIT_FILE} of the checkpoint names other datasets, or another revision of this one"
-    return Split(None, source, is_other_data=True)
+    names = {dataset.key, dataset.origin.get("name", dataset.key)}
+    if names & set().union(*known.values()):  # it may have grown since, around the training episodes
+        return Split(None, f"{SPLIT_FILE} of the checkpoint is of another state of this dataset")
+    return Split(None, f"{SPLIT_FILE} of the checkpoint names other datasets", is_other_data=True)
 
 
 # -- episodes and targets ----------------------------------------------------------------------------------
@@ -192,7 +199,7 @@ def _choose_episodes(dataset: EpisodeDataset, settings: EvaluationSettings, spli
     else:
         chosen = split.sets[settings.split]
     if settings.episodes is not None:
-        asked = set(episode_numbers(settings.episodes, dataset, "--episodes"))
+        asked = set(episode_numbers(settings.episodes, dataset))
         chosen = [episode for episode in chosen if episode in asked]
     if not chosen:
         raise ConfigError(f"--episodes chooses no episode of the split {settings.split!r} of {dataset.root}")

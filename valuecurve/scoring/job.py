@@ -9,10 +9,9 @@ from importlib.metadata import version
 import numpy as np
 import torch
 
-from ..episodes import Camera, EpisodeDataset
+from ..episodes import Camera, EpisodeDataset, episode_numbers
 from ..processing_value import TokenRows
 from ..training import ConfigError
-from ..training.data import episode_numbers
 from .checkpoint import Checkpoint
 from .forward import best_dtype
 from .pictures import Part
@@ -80,7 +79,7 @@ class Job:
                 "this one reads single frames: give the horizon to valuecurve label"
             )
         numbers = self.settings.episodes
-        asked = None if numbers is None else episode_numbers(numbers, self.dataset, "--episodes")
+        asked = None if numbers is None else episode_numbers(numbers, self.dataset)
         positions = np.unique(self.dataset.episode_positions(asked))
         self.episodes = self.dataset.episode_ids[positions].tolist()
         if not self.episodes:

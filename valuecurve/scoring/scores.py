@@ -168,10 +168,13 @@ def _replace(path: Path, write) -> None:
 
 
 class writing:
-    """Turns what a disk can refuse into a DatasetError that says where, and what to do."""
+    """Turns what a disk can refuse into a DatasetError that says where, and what to do.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    `option` is the one that names another folder.
+    """
+
+    def __init__(self, folder: Path, option: str = "--values"):
+        self.folder, self.option = folder, option
 
     def __enter__(self) -> None:
         pass
@@ -180,9 +183,11 @@ class writing:
         if not isinstance(error, OSError):
             return
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "no room left on the disk. Free some space, or name another folder with --values"
+            remedy = f"no room left on the disk. Free some space, or name another folder with {self.option}"
         elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            remedy = f"{os.strerror(error.errno)}. Name a folder that can be written with --values"
+            remedy = f"{os.strerror(error.errno)}. Name a folder that can be written with {self.option}"
+        elif isinstance(error, FileExistsError | NotADirectoryError):
+            remedy = f"there is a file in its place. Name a folder with {self.option}"
         else:
             remedy = str(error)
         raise DatasetError(f"{self.folder} cannot be written: {remedy}") from error

@@ -7,7 +7,6 @@ beforehand.
 
 import difflib
 import logging
-import re
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +22,7 @@ from ..episodes import (
     FrameStore,
     Outcomes,
     build_frame_store,
+    episode_numbers,
     open_dataset,
     resample,
     resolve_outcomes,
@@ -56,7 +56,7 @@ class RobotPart:
         source = dataset = open_dataset(config.dataset, key=key)
         rows = np.arange(source.frames.num_rows)
         if config.episodes is not None:
-            dataset, rows = select(source, episode_numbers(config.episodes, source))
+            dataset, rows = select(source, episode_numbers(config.episodes, source, "data.episodes"))
         outcomes = resolve_outcomes(
             dataset, column=config.outcome_column, assume=config.assume_outcome, values=config.values
         )
@@ -344,34 +344,6 @@ def _common_fps(parts: list[RobotPart]) -> float:
         seen = ", ".join(f"{root} has {fps:g}" for fps, root in rates.items())
         raise ConfigError(f"the datasets have different frame rates ({seen}): set data.fps to a common one.")
     return next(iter(rates))
-
-
-def episode_numbers(
-    episodes: str | list[int], dataset: EpisodeDataset, option: str = "data.episodes"
-) -> list[int]:
-    """Episode indices of a selection: a list, or a text such as "0:100, 150" (the end is not included).
-
-    Raises:
-        ConfigError: a text that is no selection, or not of the dataset's episodes; `option` is what the
-            message calls it.
-    """
-    if isinstance(episodes, list):
-        if not episodes:
-            raise ConfigError(f"{option} is empty: leave it out to use all episodes.")
-        return episodes
-    chosen: list[int] = []
-    count = int(dataset.episode_ids[-1]) + 1
-    for piece in map(str.strip, episodes.split(",")):
-        numbers = re.fullmatch(r"(\d+)|(\d*):(\d*)", piece)
-        if not numbers:
-            raise ConfigError(f'{option}: {piece!r} is no selection; write for example "0:100, 150".')
-        one, begin, end = numbers.groups()
-        first = int(one or begin or 0)
-        stop = int(end or count) if one is None else first + 1
-        if not first < stop <= count:
-            raise ConfigError(f"{option}: {piece!r} is no range of the episodes 0:{count} of {dataset.root}.")
-        chosen += range(first, stop)
-    return chosen
 
 
 def _dense_rewards(dataset: EpisodeDataset, column: str) -> np.ndarray:
