@@ -30,8 +30,10 @@ try:
 except ImportError:
     spaces = None
 
+import gradio as gr  # noqa: E402
 from checkpoints import Checkpoints  # noqa: E402
 from downloads import serve  # noqa: E402
+from gradio import processing_utils  # noqa: E402
 from looks import launch_options  # noqa: E402
 from page import make_page  # noqa: E402
 from service import Service  # noqa: E402
@@ -43,6 +45,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a Space that goes to sleep tidies up, too
     service = Service(Checkpoints.from_environment(), RESULTS, LIMITS)
     page = make_page(service)
+    refuse_addresses()
     port = int(os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or 7860)
     host = "0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"
     try:
@@ -54,6 +57,16 @@ def main() -> None:
     service.warm_up()
     print(f"Value curves: {url}", flush=True)
     page.block_thread()
+
+
+def refuse_addresses() -> None:
+    """Visitors send files, never addresses of files: Gradio would fetch those whole, into memory, whatever
+    their size."""
+
+    async def refuse(*_, **__):
+        raise gr.Error("Send the file itself: addresses are not fetched here.", print_exception=False)
+
+    processing_utils.async_ssrf_protected_download = refuse
 
 
 def launch(page, host: str, port: int) -> tuple:

@@ -46,7 +46,7 @@ class Checkpoints:
         chosen = list(dict.fromkeys(name for name in names if name)) or self.names[:1]
         for name in chosen:
             if name not in self.places:
-                near = difflib.get_close_matches(str(name), self.places, n=1)
+                near = difflib.get_close_matches(str(name)[:100], self.places, n=1)
                 hint = f"Did you mean {near[0]}? " if near else ""
                 raise VisitorError(
                     f"There is no model {str(name)[:60]!r} here. {hint}Choose one of: "

@@ -9,9 +9,10 @@ import io
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import anyio
 import av
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,7 @@ from valuecurve.evaluation.pictures import plot_curve
 
 DRAWING = threading.Lock()  # matplotlib and the encoder: one at a time
 PATIENCE = 120  # seconds that a download waits for the others
+MAKING = 4  # threads for downloads that are not made yet: the rest of the server never waits for them
 KINDS = {
     "scores.csv": "text/csv; charset=utf-8",
     "scores.parquet": "application/vnd.apache.parquet",
@@ -36,10 +38,11 @@ KINDS = {
 }
 
 
-def serve(results: Results) -> Callable[[Request], Response]:
+def serve(results: Results) -> Callable[[Request], Awaitable[Response]]:
     """The route `results/{token}/{name}`."""
+    own_threads = anyio.CapacityLimiter(MAKING)
 
-    def respond(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         result = results.get(request.path_params["token"])
         name = request.path_params["name"]
         if result is None:
@@ -47,7 +50,8 @@ def serve(results: Results) -> Callable[[Request], Response]:
         path = result.folder / name
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
         if name in KINDS:
-            if not make(result, name):
+            made = path.is_file() or await anyio.to_thread.run_sync(make, result, name, limiter=own_threads)
+            if not made:
                 return PlainTextResponse("Many pictures are being made: try again soon.", status_code=503)
             return FileResponse(
                 path,

@@ -146,6 +146,8 @@ class Results:
             if now - about.st_mtime > self.keep_seconds or size > self.uploads_mb * 1e6:
                 path.unlink(missing_ok=True)
                 size -= about.st_size
+        with self._lock:
+            self._uploads = {file: users for file, users in self._uploads.items() if Path(file).is_file()}
 
     def sweep_forever(self) -> None:
         """`sweep` again and again, in a thread that ends with the app."""

@@ -224,7 +224,7 @@ def whole_number(number: float | None) -> int:
     """An episode index; 0 when none is given."""
     if number is None:
         return 0
-    if number != int(number) or not 0 <= number < 1e9:
+    if not 0 <= number < 1e9 or number != int(number):  # NaN is in no range
         raise VisitorError(f"The episode is a whole number, 0 or more, not {number:g}.")
     return int(number)
 

@@ -16,7 +16,7 @@ from states import read_state
 from videos import WAYS_OUT, Plan, check_length, check_size, nearest, plan_video, video_frames
 
 from valuecurve.episodes import decode_video, open_dataset, resolve_outcomes
-from valuecurve.episodes.layout import DatasetError, read_episode_table, read_info
+from valuecurve.episodes.layout import DatasetError, is_hub_id, read_episode_table, read_info
 from valuecurve.episodes.video import probe
 
 
@@ -144,6 +144,8 @@ def _check_same_length(first: Plan, other: Plan) -> None:
 def from_hub(name: str, episode: int, limits: Limits) -> Source:
     """An episode of a dataset of the Hub, or of a folder of the app's own; errors in words for visitors."""
     try:
+        if is_hub_id(name):
+            name = _of_bounded_size(name, limits)
         return from_dataset(name, episode, limits)
     except DatasetError as error:
         message = re.sub(r" \(and there is no folder .*\)$", "", str(error))
@@ -152,6 +154,20 @@ def from_hub(name: str, episode: int, limits: Limits) -> Source:
         elif "has no dataset" in message:
             message = f"There is no public dataset {name} on the Hub: check how it is spelt."
         raise VisitorError(message) from error
+
+
+def _of_bounded_size(name: str, limits: Limits) -> str:
+    """The dataset pinned to its commit; refused by its list of files where its tables are too large."""
+    from valuecurve.episodes.hub_dataset import open_hub  # here: uploads do not wait for the Hub's client
+
+    hub = open_hub(name)
+    tables = sum(size for path, size in hub.sizes.items() if path.startswith(("meta/", "data/")))
+    if tables > limits.unpacked_mb * 1e6:
+        raise VisitorError(
+            f"The tables of {hub.repo} have {tables / 1e6:,.0f} MB, and at most {limits.unpacked_mb:.0f} MB "
+            "are fetched: upload the episode instead."
+        )
+    return f"{hub.repo}@{hub.revision}"
 
 
 def from_dataset(place: str | Path, episode: int, limits: Limits) -> Source:

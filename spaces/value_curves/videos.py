@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from limits import Limits, VisitorError
 
 # ffmpeg's names: playlists (which may name other files and addresses) are not among them
@@ -38,6 +39,12 @@ class Plan:
     regular: bool  # whether frame k lies within half a frame of k / fps
 
 
+def moving_picture(container) -> Any:
+    """The first video stream that can be decoded and is no cover; None where there is none."""
+    streams = (s for s in container.streams.video if s.codec_context is not None)
+    return next((s for s in streams if not s.disposition & Disposition.attached_pic), None)
+
+
 def plan_video(path: Path, fps: float | None, limits: Limits) -> Plan:
     """Look at a video's header and packets; nothing is decoded.
 
@@ -46,7 +53,7 @@ def plan_video(path: Path, fps: float | None, limits: Limits) -> Plan:
     """
     try:
         with av.open(str(path)) as container:
-            stream = next((s for s in container.streams.video if s.codec_context is not None), None)
+            stream = moving_picture(container)
             if stream is None:
                 raise VisitorError(f"{path.name} holds no moving picture: {WAYS_OUT}.")
             seconds = float((stream.duration or 0) * (stream.time_base or 0))
@@ -134,7 +141,8 @@ def video_frames(plan: Plan, pick: np.ndarray) -> Iterator[np.ndarray]:
     given, count, last = 0, 0, None
     try:
         with av.open(str(plan.path)) as container:
-            stream = container.streams.video[0]
+            stream = moving_picture(container)
+            assert stream is not None  # it was there when it was planned
             stream.thread_type, stream.codec_context.thread_count = "FRAME", 2
             for number, frame in enumerate(container.decode(stream)):
                 count = number + 1

@@ -12,13 +12,17 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from tiny_datasets import bars, write_video
 
+PATIENCE = 240  # seconds that an answer may take
 TASK = "push the puck to the goal"
 UPLOAD = {"fps": None, "model": "", "compare": "", "state": None, "episode": 0, "api_name": "/value_curve"}
 
 
 @pytest.fixture(scope="module")
 def client(space_url) -> Client:
-    return Client(space_url, verbose=False)
+    """Its `predict` ends within its patience, unlike the real one."""
+    client = Client(space_url, verbose=False)
+    client.predict = lambda *args, **options: client.submit(*args, **options).result(PATIENCE)  # pyright: ignore
+    return client
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,13 @@ def test_files_of_the_machine_are_not_served(space_url, place):
     for route in ("gradio_api/file=", "file="):
         status, body = get(f"{space_url}{route}{place}")
         assert status in (403, 404) and b"root:" not in body and b"import" not in body
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/a.mp4", "https://example.com/a.mp4"])
+def test_addresses_of_files_are_not_fetched(client, address):
+    file = {"path": address, "orig_name": "a.mp4", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(AppError, match="addresses are not fetched"):
+        client.predict(videos=[file], task=TASK, **UPLOAD)
 
 
 def test_checkpoints_and_folders_of_others_are_not_served(space, client):

@@ -69,3 +69,11 @@ def test_what_a_visitor_cannot_see_is_refused_by_name(service, hub, name, episod
     with pytest.raises(VisitorError, match=message):
         service.hub(name, episode, [], "me", silent)
     assert {entry.user for entry in hub.log} <= {None}  # the owner's token was never used
+
+
+def test_a_dataset_whose_tables_are_too_large_is_refused_before_they_are_fetched(service, hub):
+    service.limits = Limits(unpacked_mb=0.02)
+    hub.log.clear()
+    with pytest.raises(VisitorError, match="The tables of owner/robots have .* MB, and at most 0 MB"):
+        service.hub("owner/robots", 1, [], "me", silent)
+    assert not [entry for entry in hub.log if "/resolve/" in entry.path]

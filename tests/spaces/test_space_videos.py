@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from limits import Limits, VisitorError
 from sources import from_videos
 from tiny_datasets import bars, read_bars, write_video
@@ -51,6 +52,24 @@ def test_every_frame_of_a_regular_video_is_given_once_and_in_order(tmp_path, gua
     source = from_videos([path], None, None, LIMITS)
     assert (source.cameras, source.fps, len(source)) == (["top"], 10.0, 23)
     assert shown(source) == list(range(23))
+
+
+def test_a_cover_is_not_taken_for_the_video(tmp_path, guarded):
+    path = tmp_path / "top.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        video = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for image in pictures(8):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+        container.mux(cover.encode(picture.reformat(format="yuvj420p")))
+        container.mux(cover.encode())
+        container.mux(video.encode())
+    source = from_videos([path], None, None, LIMITS)
+    assert len(source) == 8 and shown(source) == list(range(8))
 
 
 def test_frames_a_second_can_be_said_by_the_visitor(tmp_path):

@@ -1,10 +1,15 @@
 """What becomes of a visitor's files: bounds of decoding, folders that nobody can guess, tidying up."""
 
 import os
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import anyio
+import downloads
+import httpx
 import pytest
 from checkpoints import Checkpoints, parse
 from decoding import Request, environment, read_episode
@@ -12,6 +17,8 @@ from downloads import KINDS, make
 from limits import Limits, VisitorError, clean_task
 from results import Results
 from service import EXAMPLES, Service
+from starlette.applications import Starlette
+from starlette.routing import Route
 from tiny_datasets import bars, write_video
 
 
@@ -116,6 +123,47 @@ def test_old_uploads_go_and_the_oldest_where_there_are_too_many(results):
     results.uploads_mb = 0.0021
     results.sweep()
     assert [path.exists() for path in files] == [False, False, True, True]
+
+
+def test_an_upload_that_was_swept_is_forgotten(results):
+    gone, there = results.root / "uploads" / "gone.mp4", results.root / "uploads" / "there.mp4"
+    there.write_bytes(b"v")
+    results.uses("me", [str(gone), str(there)])
+    results.sweep()
+    assert set(results._uploads) == {str(there)}
+
+
+def test_who_waits_for_a_download_keeps_nobody_from_watching(results, monkeypatch):
+    """60 downloads that take long, more than the server has threads, and a video all the same."""
+    entered, released = threading.Event(), threading.Event()
+
+    def make(result, name: str) -> bool:
+        entered.set()
+        released.wait(90)
+        return False
+
+    monkeypatch.setattr(downloads, "make", make)
+    result = results.create("me")
+    (result.folder / "video-0.mp4").write_bytes(b"a video")
+    (result.folder / "about.json").write_text('{"videos": ["video-0.mp4"]}')
+    app = Starlette(routes=[Route("/results/{token}/{name}", downloads.serve(results))])
+
+    async def visit() -> bytes:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", timeout=120) as visitor:
+            async with anyio.create_task_group() as group:
+                for _ in range(60):
+                    group.start_soon(visitor.get, f"/{result.url}/overlay.mp4")
+                await anyio.to_thread.run_sync(entered.wait, 60, limiter=anyio.CapacityLimiter(1))
+                try:
+                    with anyio.fail_after(30):
+                        answer = await visitor.get(f"/{result.url}/video-0.mp4")
+                finally:
+                    released.set()
+        return answer.content
+
+    with ThreadPoolExecutor(1) as pool:  # the browser's tests have a loop in this thread
+        assert pool.submit(anyio.run, visit).result(240) == b"a video"
 
 
 # -- the service -------------------------------------------------------------------------------------------
