@@ -9,6 +9,7 @@ from valuecurve.hub.cards import BEGIN, END, merge_card, render
 from valuecurve.hub.model_cards import GEMMA, SIGLIP, card_of, licence_notes
 from valuecurve.hub.model_results import Found
 from valuecurve.hub.models import ModelFolder
+from valuecurve.hub.upload import HubError
 
 
 def card(section: str, **data) -> str:
@@ -43,6 +44,18 @@ def test_without_the_comments_our_part_comes_last():
     merged = merge_card("# Theirs\n\nTheir words.\n", card("new", license="mit"))
     assert merged.startswith("---\nlicense: mit\n---\n")
     assert merged.index("Their words.") < merged.index(BEGIN)
+
+
+@pytest.mark.parametrize("front", ["- a\n- b", "foo", "foo: [", "1: 2", "a: !!python/name:os.x"])
+def test_a_front_matter_that_cannot_be_read_is_never_replaced(front):
+    with pytest.raises(HubError, match="front matter of README.md on the Hub cannot be read"):
+        merge_card(f"---\n{front}\n---\nTheir words.\n", card("new", license="mit"))
+
+
+def test_strange_entries_of_a_front_matter_are_kept():
+    theirs = "---\nconfigs:\n- mine\ntags: one\nsince: 2026-01-02\n---\nTheir words.\n"
+    merged = merge_card(theirs, card("new", configs=[{"config_name": "v1"}]))
+    assert RepoCard(merged).data["configs"] == ["mine", {"config_name": "v1"}] and "2026-01-02" in merged
 
 
 def test_configurations_of_a_dataset_accumulate():

@@ -214,6 +214,16 @@ def test_labels_are_not_put_beside_another_dataset(hub, api, labelled, tmp_path)
     assert "robots/other holds another dataset (3 episodes, 18 frames)" in result.stderr
 
 
+@pytest.mark.parametrize("info", [b"[]", b"{", b"\xff\xfe"])
+def test_a_dataset_of_the_hub_that_cannot_be_read_is_named(hub, api, labelled, info):
+    api.create_repo("robots/broken", repo_type="dataset")
+    api.upload_file(
+        path_or_fileobj=info, path_in_repo="meta/info.json", repo_id="robots/broken", repo_type="dataset"
+    )
+    result = run("push", "dataset", str(labelled), "robots/broken", "--tag", "v1", code=1)
+    assert "meta/info.json of robots/broken" in result.stderr and result.stderr.count("\n") == 1
+
+
 def test_targets_alone_are_a_configuration_too(hub, own):
     run("label", str(own), "--tag", "targets", "--targets-only")
     run("push", "dataset", str(own), REPO, "--tag", "targets")

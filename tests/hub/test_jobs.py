@@ -85,6 +85,8 @@ def test_what_a_job_cannot_do_is_said_here(hub, recipe, tiny_v30, monkeypatch):
     assert "--secret MISSING_KEY" in refused(*train, "--secret", "MISSING_KEY")
     assert "Did you mean" in refused(*train, "--training.max_step", "3")
     assert "no folders of this machine" in refused("score", tiny_v30, DATA, "--tag", "t", "--repo", SCORES)
+    score = ("score", MODEL, DATA, "--tag", "t", "--repo", SCORES)
+    assert "the absolute path" in refused(*score, "--outcome-file", tiny_v30 / "outcomes.csv")
     monkeypatch.delenv("HF_TOKEN")
     assert "hf auth login" in refused(*train)
     assert not hub.jobs

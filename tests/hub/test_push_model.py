@@ -342,6 +342,29 @@ def test_what_is_no_checkpoint_is_named(hub, run, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert "model_type is 'bert'" in refused(tmp_path, REPO)
     assert "is written as 5GB" in refused(run, REPO, "--max-shard-size", "huge")
+    assert "is written as 5GB" in refused(run, REPO, "--max-shard-size", "0MB")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", "[]", "config.json holds no JSON object, but list"),
+        ("split.json", '{"datasets": [{"dataset": "x"}]}', "an entry of datasets has no 'fingerprint'"),
+        ("report/report.json", "{}", "report.json has no 'model': it is no report"),
+        ("model.safetensors", "a pickle, perhaps", "model.safetensors is no safetensors file"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_not_pushed(hub, run, tmp_path, name, content, message):
+    copy = tmp_path / "model"
+    shutil.copytree(run / "model", copy)
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text(content)
+    assert message in refused(copy, REPO)
+
+
+@pytest.mark.parametrize("branch", ["..", "", "a b", "-x", "a/../b", "x.lock", "/x", "x/", "v" * 300])
+def test_what_is_no_branch_is_refused_before_the_hub_is_asked(hub, run, branch):
+    assert "names no branch" in refused(run, REPO, f"--revision={branch}", "--dry-run") and not hub.log
 
 
 def test_the_classes_own_push_to_hub_carries_the_code(hub, run, api):

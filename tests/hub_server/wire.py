@@ -231,7 +231,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send; the log has the entry before the client has the answer."""
         body = answer.body
         if body is not None and not isinstance(body, bytes):
-            body = json.dumps(body).encode()
+            body = json.dumps(body, default=str).encode()  # a card may hold dates
             answer.headers.setdefault("Content-Type", "application/json; charset=utf-8")
         length = answer.length if answer.file else len(body or b"")
         bodiless = self.command == "HEAD" or answer.status == 304

@@ -134,6 +134,8 @@ class HubFiles:
                 shutil.copyfile(self.root / name, place)
             temporary.rename(target)
         except OSError as error:
+            if target.is_dir():  # another process was faster
+                return True
             raise DatasetError(
                 f"{folder} of {self.repo} cannot be copied to {target}: {error.strerror or error}. Name a "
                 "folder that can be written with --values"

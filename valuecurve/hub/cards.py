@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import CardData, RepoCard
+
+from valuecurve.hub.upload import HubError
 
 BEGIN = "<!-- valuecurve:begin -->"
 END = "<!-- valuecurve:end -->"
@@ -30,6 +33,9 @@ def merge_card(remote: str | None, ours: str) -> str:
     Of the one that is there, the part between the two comments is replaced, and those keys of the front
     matter that ours has; lists of tags and datasets are united, and so are the entries of `configs`. Where
     people have taken the comments out, our part comes last.
+
+    Raises:
+        HubError: the front matter of the one that is there cannot be read.
     """
     if remote is None or not remote.strip():
         return ours
@@ -51,17 +57,28 @@ def _merged(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any
             merged[key] = before + [item for item in value if item not in before]
         elif key == "configs" and isinstance(before, list):
             new = {item.get("config_name") for item in value}
-            merged[key] = [item for item in before if item.get("config_name") not in new] + value
+            merged[key] = [item for item in before if _name(item) not in new] + value
         else:
             merged[key] = value
     return merged
+
+
+def _name(config: Any) -> Any:
+    """The name of an entry of `configs`; people may have written anything."""
+    return config.get("config_name") if isinstance(config, Mapping) else None
 
 
 def _split(card: str) -> tuple[dict[str, Any], str]:
     """Front matter, with `model-index` as YAML has it, and the rest."""
     if not card.startswith("---"):
         return {}, card
-    parsed = RepoCard(card, ignore_metadata_errors=True)
+    try:
+        parsed = RepoCard(card, ignore_metadata_errors=True)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise HubError(
+            f"the front matter of README.md on the Hub cannot be read ({said}): correct it there first"
+        ) from error
     return parsed.data.to_dict(), parsed.text.lstrip("\n")
 
 

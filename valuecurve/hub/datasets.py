@@ -269,8 +269,15 @@ def _left_over(there: Iterable[str], folders: Iterable[str], files: dict[str, Co
 
 def _check_same_dataset(target: Target, dataset: EpisodeDataset) -> None:
     """Labels of another dataset beside this one would be taken for its own."""
-    info = json.loads(read_remote(target, "meta/info.json") or "{}")
-    theirs = (info.get("total_episodes"), info.get("total_frames"))
+    try:
+        info = json.loads(read_remote(target, "meta/info.json") or "{}")
+        theirs = (info.get("total_episodes"), info.get("total_frames"))
+    except (ValueError, AttributeError) as error:
+        if isinstance(error, HubError):
+            raise
+        raise HubError(
+            f"meta/info.json of {target.repo} cannot be read ({error}): push to a repository of its own"
+        ) from error
     ours = (len(dataset.episode_ids), dataset.frames.num_rows)
     if theirs != ours:
         raise HubError(

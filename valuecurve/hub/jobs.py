@@ -78,7 +78,10 @@ def score_job(
     """
     for what, place, push in (("checkpoint", checkpoint, "push model"), ("dataset", dataset, "push dataset")):
         _on_the_hub(what, place, push)
-    return Job(_command(settings, "score", repo, "--tag", tag, checkpoint, dataset, *options), settings)
+    job = Job(_command(settings, "score", repo, "--tag", tag, checkpoint, dataset, *options), settings)
+    if found := list(trust.find_leaks("the command", shlex.join(job.command), repo)):
+        raise HubError(f"the job would be given what belongs to this machine: {found[0]}")
+    return job
 
 
 def _command(settings: JobSettings, what: str, repo: str, *arguments: str) -> list[str]:
@@ -147,7 +150,7 @@ def submit(job: Job, dry_run: bool = False, show: Callable[[str], object] = prin
     if token is None:
         raise HubError("there is no token of the Hub here. Log in with `hf auth login`, or set HF_TOKEN")
     secrets = {TOKEN: token} | {name: os.environ[name] for name in settings.secrets}
-    target = Target(settings.namespace or "jobs")
+    target = Target(f"{settings.namespace or 'your'}/jobs")  # for messages
     with hub_errors(target):
         info = HfApi().run_job(
             image=job.image,

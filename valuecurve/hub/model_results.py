@@ -56,7 +56,7 @@ def find_report(
     if named and folder is None:
         raise HubError(f"{named} holds no report.json: valuecurve evaluate {model.folder} DATASET makes one")
     if folder is not None and not model.adapter:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report = _read_report(folder / "report.json")
         if exported or named:
             _check_weights(model, report, folder, exported)
             picture = folder / "figures" / "curves.png"
@@ -65,6 +65,17 @@ def find_report(
     if model.run and exported and not model.adapter:
         return _metrics_of_run(model, names)
     return Found()
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HubError(f"{path} cannot be read: {error}") from error
+    wanted = ("model", "dataset", "evaluated", "metrics", "intervals")
+    if missing := [key for key in wanted if not isinstance(report, dict) or key not in report]:
+        raise HubError(f"{path} has no {missing[0]!r}: it is no report of valuecurve evaluate")
+    return report
 
 
 def _check_weights(model: "ModelFolder", report: dict[str, Any], folder: Path, exported: bool) -> None:

@@ -88,15 +88,29 @@ def find_model(place: str | Path) -> ModelFolder:
         adapter,
         config,
         read_run(run / "config.yaml") if run else {},
-        _read_json(split) if split else {},
+        _read_split(split) if split else {},
     )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise HubError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise HubError(f"{path} holds no JSON object, but {type(found).__name__}")
+    return found
+
+
+def _read_split(path: Path) -> dict[str, Any]:
+    split = _read_json(path)
+    for entry in split.get("datasets") or []:
+        missing = [key for key in ("dataset", "fingerprint", "train", "test") if key not in entry]
+        if missing:
+            raise HubError(
+                f"{path}: an entry of datasets has no {missing[0]!r}; it is no split of a training"
+            )
+    return split
 
 
 # --- weights ---------------------------------------------------------------------------------------------
@@ -116,7 +130,21 @@ def weight_files(folder: Path) -> dict[str, Path]:
         pickled = [path.name for pattern in PICKLES for path in sorted(folder.glob(pattern))]
         seen = f"; {pickled[0]} is a pickle, which may run anything when it is loaded" if pickled else ""
         raise HubError(f"{folder} holds no weights as safetensors{seen}")
+    for path in files.values():
+        if path.suffix == ".safetensors":
+            _check_safetensors(path)
     return files
+
+
+def _check_safetensors(path: Path) -> None:
+    """Raises HubError for a file that is none, whatever its name says: its header is read, no tensor."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise HubError(f"{path} is no safetensors file ({error}): it is damaged, or a pickle") from error
 
 
 def chosen_weights(
@@ -196,7 +224,7 @@ def bytes_of(size: str) -> int:
     """A size such as "5GB" in bytes."""
     units = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
     number, unit = size[:-2].strip(), size[-2:].upper()
-    if unit not in units or not number.replace(".", "", 1).isdigit():
+    if unit not in units or not number.replace(".", "", 1).isdigit() or not float(number):
         raise HubError(f"--max-shard-size is written as 5GB or 200MB, got {size!r}")
     return int(float(number) * units[unit])
 

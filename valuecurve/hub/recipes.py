@@ -28,7 +28,10 @@ def read_run(path: Path) -> dict[str, Any]:
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return {}
-    return read if isinstance(read, dict) else {}
+    if not isinstance(read, dict):
+        return {}
+    sections = (read.get(name) or {} for name in ("data", "model", "training"))
+    return read if all(isinstance(section, dict) for section in sections) else {}
 
 
 def public_recipe(config: dict[str, Any], keys: list[str]) -> dict[str, Any]:

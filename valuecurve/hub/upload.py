@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import validate_repo_id
 
 from valuecurve.episodes.hub_errors import is_unreachable
 from valuecurve.hub import trust
@@ -31,6 +32,7 @@ Files = Mapping[str, Path | bytes | str]
 UNWANTED = re.compile(
     r"(?:^|/)(?:\.git|\.cache|__pycache__|\.ipynb_checkpoints|\.DS_Store)(?:/|$)|\.(?:tmp|pyc)$"
 )
+BRANCH = re.compile(r"(?!-)(?!.*(?:\.\.|//|/\.))\w[\w./-]{0,200}(?<![./])(?<!\.lock)")
 SHOWN_LEAKS = 10
 PAGE = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
@@ -45,6 +47,9 @@ class Target:
 
     revision: branch to push to; made where there is none. pr: as a pull request on it instead.
     token: None takes HF_TOKEN, or the one of `hf auth login`.
+
+    Raises:
+        HubError: a repository that is not written owner/name, or a branch that git would not have.
     """
 
     repo: str
@@ -53,6 +58,19 @@ class Target:
     revision: str | None = None
     pr: bool = False
     token: str | None = None
+
+    def __post_init__(self) -> None:
+        problem = "" if self.repo.count("/") == 1 else "it has no owner, or more than a name"
+        try:
+            validate_repo_id(self.repo)
+        except HFValidationError as error:
+            problem = str(error)
+        if problem:
+            raise HubError(f"{self.repo!r} names no repository; it is written owner/name: {problem}")
+        if self.revision is not None and not BRANCH.fullmatch(self.revision):
+            raise HubError(
+                f"--revision {self.revision!r} names no branch, such as main or v2: letters, digits, . _ - /"
+            )
 
     @property
     def page(self) -> str:
@@ -214,7 +232,10 @@ def read_remote(target: Target, path: str) -> str | None:
             raise
         except RepositoryNotFoundError:
             return None
-    return Path(found).read_text(encoding="utf-8")
+    try:
+        return Path(found).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise HubError(f"{path} of {target.repo} is no text (UTF-8): correct it on the Hub first") from error
 
 
 @contextmanager
@@ -277,7 +298,6 @@ LOGIN = "Log in with `hf auth login`, or set HF_TOKEN to a token that can write"
 _REMEDIES: dict[type[Exception], Callable[[Exception, Target], str]] = {
     LocalTokenNotFoundError: lambda e, t: f"there is no token of the Hub here. {LOGIN}",
     OfflineModeIsEnabled: lambda e, t: f"{t.repo} cannot be reached: HF_HUB_OFFLINE is set. Unset it to push",
-    HFValidationError: lambda e, t: f"{t.repo!r} names no repository; it is written owner/name: {e}",
     GatedRepoError: lambda e, t: f"{t.repo} is gated: accept its licence at {t.page}, then try again",
     RevisionNotFoundError: lambda e, t: f"{t.repo} has no revision {t.revision!r}; see {t.page}/tree/main",
     RepositoryNotFoundError: lambda e, t: (
