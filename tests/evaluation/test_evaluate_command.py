@@ -22,7 +22,7 @@ TASKS = ("push the <b>puck</b> | to *goal*", "open `the` drawer")
 
 
 def type_in(*words: object):
-    return CliRunner().invoke(app, ["evaluate", *map(str, words), "--threads", "2"])
+    return CliRunner().invoke(app, ["evaluate", "--threads", "2", *map(str, words)])
 
 
 @dataclass
@@ -238,6 +238,7 @@ def test_a_report_replaces_an_older_one_and_nothing_else(strange, written, tmp_p
         (("--dataset-id", "sample"), "--dataset-id must be the name of a dataset on the Hub"),
         (("--cameras", "tpo"), "did you mean 'top'"),
         (("--episodes", "99"), "none of the episodes"),
+        (("--threads", "0"), "--threads must be 1 or more, got 0"),
         (("--outcome-column", "next.sucess"), "did you mean next.success"),
     ],
 )

@@ -95,6 +95,8 @@ def evaluate(
     )
     try:
         settings.check()
+        if threads is not None and threads < 1:
+            raise ConfigError(f"--threads must be 1 or more, got {threads}")
         check_hub_id(dataset_id)
         opened = open_dataset(dataset)
         loaded = load_checkpoint(checkpoint, revision)
