@@ -5,6 +5,18 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+TIE = """
+import ctypes, os, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL; kept by execv
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def tied(*arguments: str) -> list[str]:
+    """The command of a Python program that is killed when this one ends, even by the tests' time limit."""
+    return [sys.executable, "-c", TIE, *arguments]
+
 
 def load_program(path: Path) -> ModuleType:
     """The module of a program; as when it is started, it finds its neighbours."""

@@ -159,7 +159,9 @@ def picture(tmp_path) -> Path:
 def test_the_command_answers_in_a_process_of_its_own(picture):
     command = [sys.executable, "-m", "valuecurve.cli", "ask", str(BASE), str(picture)]
     question = "Where is the gripper? Give column and row of an 8 by 8 grid."
-    result = subprocess.run([*command, question, "--json"], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [*command, question, "--json"], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["answer"] == "column 7, row 5"  # as the picture's own annotation says

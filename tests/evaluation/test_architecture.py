@@ -50,7 +50,7 @@ def rows():
 
 def run(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "valuecurve.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300)
 
 
 def test_the_table_of_the_document_is_what_the_command_prints(rows):

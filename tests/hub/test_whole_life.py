@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from programs import tied
 from tiny_models import TASKS
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +117,7 @@ class App:
         kept = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
         self.output = self.log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-c", APP, str(ROOT)],
+            tied("-c", APP, str(ROOT)),
             cwd=folder,
             env=kept | more,
             stdin=subprocess.DEVNULL,

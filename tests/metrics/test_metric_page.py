@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from programs import load_program
+from programs import load_program, tied
 
 FOLDER = Path(__file__).parent.parent.parent / "metrics" / "value_metrics"
 START = 240  # seconds that the app may take to answer on a busy machine
@@ -200,7 +200,7 @@ def app(tmp_path):
     environment |= {"GRADIO_TEMP_DIR": str(tmp_path / "uploads"), "OMP_NUM_THREADS": "1"}
     log = (tmp_path / "log").open("w+")
     process = subprocess.Popen(
-        [sys.executable, "app.py"], cwd=place, env=environment, stdout=log, stderr=subprocess.STDOUT
+        tied("app.py"), cwd=place, env=environment, stdout=log, stderr=subprocess.STDOUT
     )
     try:
         url = f"http://127.0.0.1:{port}/"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from programs import tied
 from tiny_models import write_recipe
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,7 +76,7 @@ def space(space_checkpoints, tmp_path_factory):
         port = free.getsockname()[1]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "app.py"],
+            tied("app.py"),
             cwd=SPACE,
             env=environment | {"PORT": str(port)},
             stdin=subprocess.DEVNULL,
