@@ -151,7 +151,7 @@ def test_at_the_end_playing_stops_and_the_next_play_starts_again(show):
         new MutationObserver(seen).observe(document.querySelector(".vc-chart"), {attributes: true});
     }""")
     page.click(".vc-play")  # a page that stalls may show no frame between the first and the last
-    page.wait_for_function("least <= 2")
+    page.wait_for_function("least <= 2 && cursor() > least")
 
 
 def test_dragging_seeks_and_hovering_only_tells(show, payloads):
