@@ -1,6 +1,7 @@
 """Recipes: overrides, and errors that name the key that was meant."""
 
 import pytest
+import torch
 import yaml
 from tiny_models import write_recipe
 
@@ -109,6 +110,12 @@ def test_values_of_the_wrong_type_or_out_of_range_are_errors(recipe, key, value,
     with pytest.raises(ConfigError) as error:
         load_config(recipe, [f"--{key}", value])
     assert message in str(error.value) and "recipe.yaml" in str(error.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_recipe_for_a_gpu_says_so_where_there_is_none(recipe):
+    with pytest.raises(ConfigError, match="training.bf16 needs a GPU .* value_tiny_scratch.yaml"):
+        load_config(recipe, ["--training.bf16", "true", "--training.use_cpu", "false"])
 
 
 @pytest.mark.parametrize(

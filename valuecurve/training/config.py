@@ -232,6 +232,12 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> RunConf
     try:
         training = ValueTrainingArguments(**sections["training"])
     except (ValueError, RuntimeError, ImportError) as error:
+        if "bf16" in str(error) and sections["training"].get("bf16"):
+            raise ConfigError(
+                f"{path}: training.bf16 needs a GPU that has bfloat16, and there is none here. For a CPU "
+                "there is trainer/recipes/value_tiny_scratch.yaml; or set training.bf16 to false and "
+                "training.use_cpu to true"
+            ) from error
         raise ConfigError(f"{path}: section 'training': {one_line(error)}") from error
     alignment = AlignmentConfig(**sections["alignment"]) if "alignment" in sections else None
     config = RunConfig(DataConfig(**sections["data"]), ModelConfig(**sections["model"]), training, alignment)
