@@ -14,6 +14,7 @@ from valuecurve import advantages
 from valuecurve.labels.rewards import time_after_failure, value_rewards
 
 BROWSER = Path(__file__).parent / "browser"
+HARDLY = 0.02  # value units: advantages that differ less are noise, and none is called positive
 SCRIPTS = ("maths.js", "videos.js", "drawing.js", "belief.js", "parts.js", "chart.js", "player.js")
 ON_LOAD = """
 const player = window.valueCurvePlayer.create(element);
@@ -36,7 +37,7 @@ def player(**options) -> gr.HTML:
 def script() -> str:
     """All scripts as one, with one global name: window.valueCurvePlayer = {create, maths}."""
     parts = "\n".join(_read(name) for name in SCRIPTS)
-    maths = "{ advantages, threshold, spans, decimate, distributions }"
+    maths = "{ advantages, threshold, positiveFrom, spans, decimate, distributions }"
     return f"""(() => {{
 "use strict";
 {parts}
@@ -57,7 +58,9 @@ def episode_advantages(
 
     As `valuecurve label` computes them (fail: floor), with two more cases, for uploads. Outcome not known:
     r_T is V(T), so that a horizon beyond the last frame stops there and believes the model. Scale not known:
-    a step costs nothing, and the advantage is the change of the value.
+    a step costs nothing, and the advantage is the change of the value. The threshold is that of this episode,
+    not of its task in a dataset; where the advantages hardly differ (from their 5% to their 95% quantile less
+    than `HARDLY`) no frame is positive.
 
     Args:
         values: V(t), `[L]`, value units.
@@ -76,8 +79,11 @@ def episode_advantages(
         rewards[-1] = values[-1]
     a_t = advantages.n_step(rewards, values, horizon)
     a_t -= time_after_failure(lengths, outcome, scales, horizon)
-    level = advantages.thresholds(a_t, np.zeros(len(a_t), int), positive_fraction)[0]
-    return a_t, level, a_t >= level
+    low, level, high = (
+        advantages.thresholds(a_t, np.zeros(len(a_t), int), fraction)[0]
+        for fraction in (0.95, positive_fraction, 0.05)
+    )
+    return a_t, level, (a_t >= level) & (high - low >= HARDLY)
 
 
 def _read(name: str) -> str:

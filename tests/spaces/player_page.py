@@ -104,6 +104,9 @@ def make_payloads(folder: Path) -> dict[str, dict | None]:
             id="d4", videos=videos, success=None, target=None, dataset=None, episode=None, alarm=None,
             models=[model_of(wavy(FRAMES), scale=None)],
         ),
+        "hopeless": make_payload(
+            id="g7", success=False, target=None, models=[model_of(-1 + 0.004 * np.abs(wavy(FRAMES)))]
+        ),
         "long": make_payload(20_000, id="e5"),
         "one": make_payload(1, id="f6", models=[model_of(np.array([-0.5]))], horizon=50),
         "evil": make_payload(

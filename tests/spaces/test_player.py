@@ -208,6 +208,16 @@ def test_outcome_and_scale_decide_the_advantages_of_failures_and_uploads(show, p
         assert "To success" not in page.inner_text(".vc-stats"), "no time can be told"
 
 
+def test_a_hopeless_failure_has_no_positive_moments(show):
+    page = show("hopeless")
+    assert not positive_of(page).any()
+    expect(page.locator(".vc-summary")).to_contain_text(
+        "hardly any difference between this episode's moments"
+    )
+    expect(page.locator(".vc-legend-block")).to_be_hidden()
+    expect(show("usual").locator(".vc-legend-block")).to_be_visible()
+
+
 def test_a_failure_alarm_is_marked_where_the_value_first_falls_below_its_level(show, payloads):
     payload = payloads[1]["usual"]
     first = int(np.argmax(np.array(payload["models"][0]["value"]) < payload["alarm"]))
@@ -298,7 +308,7 @@ def test_an_episode_of_20000_frames_and_one_of_a_single_frame_are_shown(show):
     for key in ("End", "ArrowRight", "Home", "Space"):
         page.keyboard.press(key)
     page.wait_for_function("cursor() === 0")
-    assert positive_of(page).tolist() == [True]
+    assert positive_of(page).tolist() == [False], "one moment differs from no other"
 
 
 def test_the_next_episode_takes_the_place_of_the_one_before(show):

@@ -31,6 +31,15 @@ def test_without_a_scale_the_advantage_is_the_change_of_the_value():
     np.testing.assert_array_equal(a_t, [0.25, 0.125, 0.0])
 
 
+@pytest.mark.parametrize(("rise", "positive"), [(0.019, 0), (0.022, 2)])
+def test_where_advantages_hardly_differ_no_moment_is_positive(rise, positive):
+    values = np.array([-1.0] * 6 + [-1.0 + rise] * 6)  # A_t is the rise at one frame of the horizon, else 0
+    a_t, _, flags = episode_advantages(values, 2, success=None, scale=None, positive_fraction=0.1)
+    assert np.count_nonzero(a_t) == 2 and flags.sum() == positive
+    flat, _, none = episode_advantages(np.full(50, -1.0), 10, success=False, scale=100)
+    assert (flat < 0).all() and not none.any()
+
+
 def cases() -> list[dict]:
     """Episodes of many lengths, horizons, fractions, outcomes and scales; rounded values make ties."""
     made = []
@@ -39,7 +48,8 @@ def cases() -> list[dict]:
             for outcome in OUTCOMES:
                 for scale in SCALES:
                     for horizon, fraction in ((1, 0.3), (7, 0.0), (50, 0.5), (length, 1.0), (3000, 0.1)):
-                        values = np.round(-RANDOM.random(length), digits).tolist()
+                        size = 0.03 if horizon == 7 else 1.0  # some spread hardly, some a little more
+                        values = np.round(-size * RANDOM.random(length), digits).tolist()
                         made.append(
                             {"values": values, "horizon": horizon, "fraction": fraction, "success": outcome}
                             | {"scale": scale, "vMin": -1.0}
@@ -54,15 +64,17 @@ def test_the_browser_computes_the_same_advantages_and_thresholds(browser):
         page.evaluate(script())
         found = page.evaluate(
             """cases => cases.map(({values, horizon, fraction, ...episode}) => {
-                const {advantages, threshold, spans} = window.valueCurvePlayer.maths;
+                const {advantages, threshold, positiveFrom, spans} = window.valueCurvePlayer.maths;
                 const a = advantages(values, horizon, episode);
                 const level = threshold(a, fraction);
-                return {a: Array.from(a), level, runs: spans(a.length, t => a[t] >= level)};
+                const from = positiveFrom(a, fraction) ?? Infinity;
+                return {a: Array.from(a), level, runs: spans(a.length, t => a[t] >= from)};
             })""",
             made,
         )
     finally:
         page.close()
+    without = 0
     for case, result in zip(made, found, strict=True):
         a_t, level, positive = episode_advantages(
             np.array(case["values"]),
@@ -77,6 +89,8 @@ def test_the_browser_computes_the_same_advantages_and_thresholds(browser):
         for first, last in result["runs"]:
             covered[first : last + 1] = True
         np.testing.assert_array_equal(covered, positive)
+        without += not positive.any()
+    assert 0 < without < len(made)
 
 
 def test_a_long_curve_keeps_its_spikes_when_it_is_thinned_out(browser):

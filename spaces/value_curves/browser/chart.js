@@ -61,7 +61,7 @@ function createChart(view, onSeek, onToggle) {
       const name = view.models.length > 1 ? model.name : "value";
       return [[name, words], left ? ["to success", `about ${left}`] : null];
     });
-    rows.push(["advantage", withSign(view.advantage[t]) + (view.advantage[t] >= view.level ? ", positive" : "")]);
+    rows.push(["advantage", withSign(view.advantage[t]) + (view.isPositive(t) ? ", positive" : "")]);
     tip.replaceChildren(
       make("b", {}, `${seconds(t / view.fps)}`),
       ...rows.filter(Boolean).map(([name, words]) => make("span", {}, make("em", {}, name), words)),

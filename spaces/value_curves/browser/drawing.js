@@ -180,12 +180,13 @@ function drawAlarms(context, view, box) {
   }
 }
 
-/** Advantages as columns from zero, green from the threshold on, which is dashed. */
+/** Advantages as columns from zero, green from the threshold on, which is dashed; without one they hardly differ. */
 function drawAdvantage(context, view, places) {
   const box = places.advantage;
-  const { advantage, colors, level } = view;
+  const { advantage, colors } = view;
+  const level = view.level ?? Infinity;
   let low = Math.min(0, level);
-  let high = Math.max(0, level);
+  let high = Math.max(0, view.level ?? 0);
   for (const a of advantage) {
     if (a < low) low = a;
     if (a > high) high = a;
@@ -215,11 +216,13 @@ function drawAdvantage(context, view, places) {
   bars(null, colors.negative, columns < advantage.length ? () => true : (a) => a < level);
   bars(shares, colors.positive, (a) => a >= level);
   rule(context, box.x, yAt(0), box.x + box.w, yAt(0), colors.muted, [], 0.75);
-  rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
   const meaning = places.narrow ? "advantage" : "advantage: better or worse than expected";
   text(context, meaning, box.x, box.y - 13, colors.muted);
   text(context, "0", box.x - 8, yAt(0), colors.muted, "right");
-  text(context, `positive from ${withSign(level)}`, box.x + box.w, box.y - 13, colors.positive, "right", "700");
+  const corner = [box.x + box.w, box.y - 13];
+  if (view.level === null) return text(context, "hardly any difference", ...corner, colors.muted, "right");
+  rule(context, box.x, yAt(level), box.x + box.w, yAt(level), colors.positive, [4, 3], 1.2);
+  text(context, `positive from ${withSign(level)}`, ...corner, colors.positive, "right", "700");
 }
 
 /** The whole chart but for the cursor and the distribution beside it. */

@@ -46,6 +46,14 @@ function threshold(advantage, fraction) {
   return ordered[below] + (position - below) * (ordered[above] - ordered[below]);
 }
 
+const HARDLY = 0.02; // value units, as in player.py: advantages that differ less are noise
+
+/** The threshold; null where the advantages hardly differ (5% to 95% quantile), and no frame is positive. */
+function positiveFrom(advantage, fraction) {
+  const spread = threshold(advantage, 0.05) - threshold(advantage, 0.95);
+  return spread >= HARDLY ? threshold(advantage, fraction) : null;
+}
+
 /** Runs of frames for which `holds(t)`, as [first, last] pairs, ascending. */
 function spans(count, holds) {
   const runs = [];

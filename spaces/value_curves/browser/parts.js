@@ -169,7 +169,7 @@ function legend(payload) {
     legendItem("band", "where the model is 80% sure it lies", two ? "--vc-muted" : "--vc-accent"),
     legendItem("heat", "how likely the model finds each value"),
     payload.target ? legendItem("dashed", "target: what really happened", "--vc-muted") : null,
-    legendItem("block", "positive: the moments that helped most", "--vc-positive"),
+    legendItem("block", "positive: the best of this episode's moments", "--vc-positive"),
     payload.alarm == null
       ? null
       : legendItem("alarm", `failure alarm: value below ${signed(payload.alarm)}`, "--vc-alarm"),

@@ -45,8 +45,9 @@ function viewOf(payload, root) {
 function label(view) {
   const { value, scale_steps: scale, v_min: vMin } = view.models[0];
   view.advantage = advantages(value, view.horizon, { success: view.success, scale, vMin });
-  view.level = threshold(view.advantage, view.fraction);
-  view.positive = spans(view.frames, (t) => view.advantage[t] >= view.level);
+  view.level = positiveFrom(view.advantage, view.fraction);
+  view.isPositive = (t) => view.level !== null && view.advantage[t] >= view.level;
+  view.positive = spans(view.frames, view.isPositive);
   view.positiveFrames = view.positive.reduce((sum, [first, last]) => sum + last - first + 1, 0);
 }
 
@@ -72,7 +73,7 @@ function createControls(view, payload, redraw) {
   const fraction = slider({
     name: "positive_fraction",
     label: "Positive fraction",
-    note: "The share of the moments, the best ones, called positive.",
+    note: "The share of this episode's moments, the best ones, called positive.",
     min: 0,
     max: 1,
     step: 0.01,
@@ -96,7 +97,7 @@ function createStats(view) {
     value.value.textContent = signed(main.value[t]);
     other.value.textContent = two ? signed(view.models[1].value[t]) : interval(main, t);
     if (left) left.value.textContent = `≈ ${toGo(view, main, t)}`;
-    const positive = view.advantage[t] >= view.level;
+    const positive = view.isPositive(t);
     advantage.value.textContent = withSign(view.advantage[t]);
     advantage.element.classList.toggle("vc-positive", positive);
     advantage.element.title = positive ? "positive" : "not positive";
@@ -133,8 +134,11 @@ function createEpisode(root, payload) {
     root.classList.toggle("vc-shows-heat", view.heatOf >= 0);
     root.dataset.positive = view.positive.map((run) => run.join("-")).join(" ");
     const share = Math.round((100 * view.positiveFrames) / view.frames);
+    const best = `positive: the best ${share}% of this episode's moments, in ${count(view.positive.length, "span")}`;
+    const moments = view.level === null ? "hardly any difference between this episode's moments" : best;
     const alarm = view.alarms.length ? ` · failure alarm at ${seconds(view.alarms[0][0] / view.fps)}` : "";
-    summary.textContent = `${share}% of the moments positive, in ${count(view.positive.length, "span")}${alarm}`;
+    summary.textContent = moments + alarm;
+    root.classList.toggle("vc-no-positive", view.level === null);
     chart.draw();
     showFrame(clock.frame);
   }
