@@ -27,13 +27,14 @@ from valuecurve.evaluation.evaluating import Evaluation, evaluate
 from valuecurve.evaluation.label_figure import panels_of, plot_labels
 from valuecurve.evaluation.report import write_report
 from valuecurve.evaluation.report_figures import episode_curve
-from valuecurve.evaluation.subject import Split
+from valuecurve.evaluation.scored import frame_thresholds
+from valuecurve.evaluation.subject import EvaluationSettings, Split
 from valuecurve.labels.exports import export_labels
 from valuecurve.labels.label_set import LabelSet, write_labels
 from valuecurve.labels.making import make_labels
 from valuecurve.labels.settings import LabelSettings
 from valuecurve.labels.summary import print_summary, summarise
-from valuecurve.scoring import read_scores
+from valuecurve.scoring import Settings, read_scores
 from valuecurve.scoring.checkpoint import Checkpoint, load_checkpoint
 from valuecurve.scoring.run import score_dataset
 from valuecurve.training import ConfigError, RobotData, Run, load_config, prepare, train
@@ -67,8 +68,11 @@ def evaluate_run(run: Run, checkpoint: Checkpoint, output: Path) -> Evaluation:
     The frames are those of the frame store that training read.
     """
     split = Split(run.data.split, "split.json of the checkpoint")
+    settings = EvaluationSettings(  # the labels of its pictures are made like those of the dataset
+        horizon_seconds=LABELS.horizon_seconds, positive_fraction=LABELS.positive_fraction
+    )
     (store,) = run.collator.stores
-    found = evaluate(checkpoint, run.data.dataset, split=split, store=store, progress=True)
+    found = evaluate(checkpoint, run.data.dataset, settings, split, store=store, progress=True)
     write_report(found, output / "report")
     return found
 
@@ -101,6 +105,7 @@ def label(data: RobotData, output: Path, console: Console) -> LabelSet:
         f"successes are positive, {share[False]:.0%} of those of failures",
         soft_wrap=True,
     )
+    console.print(f"export: the dataset with its labels goes to {output / 'labelled'}", soft_wrap=True)
     export_labels(data.dataset, TAG, "lerobot", output / "labelled", values=values, overwrite=True)
     return labels
 
@@ -109,13 +114,16 @@ def make_curve(found: Evaluation, position: int, frames: np.ndarray, labels: Lab
     """The curve of one test episode; `frames` uint8 [T, 3, H, W] are shown under its axis."""
     thumbnails, at = pick_thumbnails(frames)
     curve = episode_curve(found, position, thumbnails=0)
-    mine = labels.episode_index == curve.episode_index
+    mine = np.flatnonzero(labels.episode_index == curve.episode_index)
+    tasks = found.subject.job.dataset.tasks
     return replace(
         curve,
         thumbnails=thumbnails,
         thumbnail_frames=at,
         positive=labels.positive[mine],
         advantage=labels.advantage[mine],
+        threshold=frame_thresholds(labels, tasks, mine),
+        horizon=labels.settings["horizon"],
     )
 
 
@@ -159,14 +167,22 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint = load_checkpoint(str(output / "model"))
         found = evaluate_run(run, checkpoint, output)
     with clock.phase("score", "4/6  Score every frame of the dataset"):
-        score_dataset(checkpoint, run.data.dataset, TAG, output / "values", overwrite=True, progress=True)
+        score_dataset(
+            checkpoint,
+            run.data.dataset,
+            TAG,
+            output / "values",
+            Settings(distribution=True),  # for heat maps and reliability: `valuecurve plot`
+            overwrite=True,
+            progress=True,
+        )
     with clock.phase("label", "5/6  Label and export it"):
         labels = label(run.data, output, console)
     with clock.phase("pictures", "6/6  Draw curves and videos"):
         paths = show(run, found, labels, output)
     metrics, frames = chosen_metrics(found), len(found.subject.evaluated.rows)
     write_json(output / "test_metrics.json", metrics | {"seconds": clock.seconds})
-    console.print(table(metrics, title=f"{len(run.data.split['test'])} test episodes, {frames} frames"))
+    console.print(table(metrics, title=f"{len(run.data.split['test'])} test episodes, {frames:,} frames"))
     console.print(
         "Higher is better for explained variance, AUROC and order; lower for NLL and MAE.", style="dim"
     )
@@ -175,6 +191,9 @@ def main(argv: list[str] | None = None) -> None:
         console.print(f"  {path}")
     spent = ", ".join(f"{name.replace('_', ' ')} {seconds:g} s" for name, seconds in clock.seconds.items())
     console.print(f"time: {spent}", highlight=False)
+    console.print(
+        f"next: read {output / 'report' / 'report.md'}, or look at it all: make space", soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ def written(strange) -> Written:
     folder = strange.folder.parent / "report"
     cache = strange.folder.parent / "frames"
     options = ("--resamples", 50, "--cache-dir", cache, "--dataset-id", "lab/sample", "--split", "all")
+    options += ("--horizon-seconds", 0.5)
     result = type_in(strange.folder, strange.dataset, *options)
     assert result.exit_code == 0, result.output
     report = json.loads((folder / "report.json").read_text())
@@ -134,9 +135,10 @@ def test_the_text_is_made_of_the_json_alone(written):
     assert markdown(written.report, written.report["figures"]) == written.text
 
 
-def test_curves_have_the_labels_that_the_command_makes(written):
+def test_curves_have_the_labels_and_tell_the_horizon_that_was_asked_for(written):
     labels = written.report["labels"]
-    assert labels["settings"]["horizon"] == 50 and labels["frames"] == written.report["evaluated"]["frames"]
+    assert labels["settings"]["horizon"] == 5 and labels["frames"] == written.report["evaluated"]["frames"]
+    assert "over 5 frames (0.5 s)" in written.text and "by advantages 5 frames ahead" in written.text
     assert labels["all"]["positive"] == pytest.approx(0.3, abs=0.02)
 
 
@@ -149,8 +151,8 @@ def test_the_table_fits_a_terminal_of_80_columns(written):
 
 def test_the_command_of_the_report_says_what_differs_from_the_defaults(written):
     words = shlex.split(command_of(written.report))
-    assert words[:2] == ["valuecurve", "evaluate"] and words[3] == written.report["dataset"]["key"]
-    assert words[4:] == ["--split", "all", "--resamples", "50"]
+    assert words[:4] == ["valuecurve", "evaluate", "CHECKPOINT", "DATASET"]
+    assert words[4:] == ["--split", "all", "--resamples", "50", "--horizon-seconds", "0.5"]
     other = {**written.report, "settings": {"probes": False, "cameras": ["top", "wrist"], "fail": "floor"}}
     assert command_of(other).endswith("--no-probes --cameras top,wrist --fail floor")
 

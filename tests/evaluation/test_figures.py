@@ -45,6 +45,7 @@ def test_positive_frames_are_a_strip_under_the_values():
     ]  # the axis ends at frame 23
     assert all(box.y1 < -1 and box.y0 >= axes.get_ylim()[0] for box in spans)
     assert "labelled positive" in [text.get_text() for text in figure.texts]
+    assert "target" in [text.get_text() for text in figure.texts]
     assert "labelled positive" not in [text.get_text() for text in plain.texts]
 
 

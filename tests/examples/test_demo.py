@@ -10,6 +10,7 @@ from tiny_models import write_recipe
 from transformers import AutoModel
 
 from valuecurve.episodes import open_dataset
+from valuecurve.evaluation.scored import read_scored
 from valuecurve.labels.label_set import read_labels
 
 PROGRAM = Path(__file__).parents[2] / "examples" / "demo.py"
@@ -41,6 +42,8 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     assert (output / "curves.png").stat().st_size > 10_000
     data = open_dataset(dataset)
     labels = read_labels(data, "demo", output / "values")
+    assert report["labels"]["settings"]["horizon"] == labels.settings["horizon"] == 10  # one second, in both
+    assert read_scored(data, "demo", output / "values").distributions is not None  # heat maps
     assert len(labels.rows) == data.frames.num_rows and labels.positive.any() and not labels.positive.all()
     assert (output / "values" / "demo" / "labels.png").stat().st_size > 10_000
     labelled = open_dataset(output / "labelled")
@@ -50,4 +53,5 @@ def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, c
     assert type(AutoModel.from_pretrained(output / "model")).__name__ == "ValueModel"
     printed = capsys.readouterr().out
     assert "of the test episodes" in printed
+    assert "make space" in printed and "Frames reversed" in printed
     assert "time" in printed and "curves.png" in printed.replace("\n", "")

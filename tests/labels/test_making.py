@@ -377,7 +377,7 @@ def test_a_reward_that_is_empty_names_its_frame(make):
         ({"scale": "max"}, "--scale must be checkpoint, task_max, episode or a number of frames, got 'max'"),
         ({"scale": 0.0}, "--scale must be above 0"),
         ({"horizon": 0}, "--horizon must be 1 frame or more, got 0"),
-        ({"horizon": 5, "horizon_seconds": 1.0}, "--horizon-seconds goes with no --horizon"),
+        ({"horizon": 5, "horizon_seconds": 1.0}, "give --horizon or --horizon-seconds, not both"),
         ({"horizon": 5, "mode": "full"}, "--horizon means nothing with --mode full"),
         ({"positive_fraction": 30}, "--positive-fraction must be from 0 to 1, got 30"),
         ({"positive_fraction": float("nan")}, "--positive-fraction must be from 0 to 1"),

@@ -55,6 +55,13 @@ def evaluate(
         int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
     ] = None,
     resamples: Annotated[int, typer.Option(help="Resamples behind the confidence intervals.")] = 1000,
+    horizon: Annotated[
+        int | None, typer.Option(help="Frames ahead of the labels in its pictures; default: 50.")
+    ] = None,
+    horizon_seconds: Annotated[float | None, typer.Option(help="The same in seconds.")] = None,
+    positive_fraction: Annotated[
+        float, typer.Option(help="Share of the frames that these labels call positive, from 0 to 1.")
+    ] = 0.3,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Folder of frame stores; default: as in training.")
     ] = None,
@@ -92,6 +99,9 @@ def evaluate(
         dtype=dtype,
         batch_size=batch_size,
         resamples=resamples,
+        horizon=horizon,
+        horizon_seconds=horizon_seconds,
+        positive_fraction=positive_fraction,
     )
     try:
         settings.check()

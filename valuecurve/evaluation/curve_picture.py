@@ -85,6 +85,8 @@ def _curve_page(curve: Curve, dark: bool) -> Page:
         if curve.advantage is not None:
             both = (theme.positive, ADVANTAGE_OPACITY[0]), (theme.negative, ADVANTAGE_OPACITY[1])
             entries.append(Entry("advantage above and below zero", boxes=both))
+            if curve.threshold is not None:
+                entries.append(Entry("threshold: positive from here on", line=theme.ink, width=0.8))
         head = _Heading(curve, entries, explanation([curve]))
         lane = LANE_GAP + LANE if curve.advantage is not None else 0.0
         top = head.height + (film + FILM_GAP if film else 0.0)
@@ -203,9 +205,9 @@ def _heat_page(curve: Curve, dark: bool) -> Page:
     with drawing(dark) as theme:
         entries = [Entry("value (the mean)", line=theme.failure)]
         if curve.target is not None:
-            entries.append(Entry("true value", line=theme.ink, width=1.1, dashed=True))
+            entries.append(Entry("target", line=theme.ink, width=1.1, dashed=True))
         if curve.positive is not None:
-            entries.append(Entry("labelled positive", boxes=((theme.positive, 1.0),)))
+            entries.append(Entry(curve.positive_name, boxes=((theme.positive, 1.0),)))
         head = _Heading(curve, entries, "Where does the model expect the value to be, at every moment?")
         page = Page(WIDTH, head.height + PLOT + TIMES + BOTTOM, theme)
         head.draw(page)

@@ -27,6 +27,8 @@ class Curve:
         failure_kind: what went wrong, for the picture only.
         positive: bool [T], the frames that a label set calls positive, or None.
         advantage: [T], in value units, or None.
+        threshold: [T], the advantage from which a frame is positive, or None.
+        horizon: frames that the advantage looks ahead, or None.
         v_min, v_max: ends of the value range.
     """
 
@@ -47,6 +49,8 @@ class Curve:
     advantage: np.ndarray | None = None
     interval: np.ndarray | None = None
     interval_name: str = "± one standard deviation"
+    threshold: np.ndarray | None = None
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
         self.value = self._per_frame("value", self.value)
@@ -61,6 +65,8 @@ class Curve:
             self.positive = self._per_frame("positive", self.positive).astype(bool)
         if self.advantage is not None:
             self.advantage = self._per_frame("advantage", self.advantage)
+        if self.threshold is not None:
+            self.threshold = self._per_frame("threshold", self.threshold)
         if self.interval is not None:
             self.interval = np.stack([self._per_frame("interval", side) for side in self.interval])
             if len(self.interval) != 2 or (self.interval[0] > self.interval[1]).any():
@@ -116,6 +122,13 @@ class Curve:
         if self.probabilities is not None:
             return "10–90% of the prediction"
         return None if self.interval is None else self.interval_name
+
+    @property
+    def positive_name(self) -> str:
+        """What the positive frames are called, with the horizon of their labels where it is known."""
+        if self.horizon is None:
+            return "labelled positive"
+        return f"labelled positive, {self.horizon} frame{'s' * (self.horizon > 1)} ahead"
 
     @property
     def has_seconds(self) -> bool:

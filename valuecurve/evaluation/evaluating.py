@@ -236,7 +236,7 @@ def _add_skill(found: Evaluation) -> None:
 
 
 def label_in_memory(found: Evaluation) -> tuple[Labelling | None, str]:
-    """The labels that `valuecurve label` would give these episodes by default, or None and the reason."""
+    """The labels that `valuecurve label` would give these episodes, or None and the reason."""
     job, settings = found.subject.job, found.subject.settings
     values = found.values["model"]
     scores = Scores(

@@ -229,7 +229,7 @@ def legend_entries(curves: Sequence[Curve], theme: Theme) -> list[Entry]:
     for name in dict.fromkeys(curve.band_name for curve in curves if curve.band_name):
         entries.append(Entry(name, boxes=((theme.ink, 0.2),)))
     if any(curve.target is not None for curve in curves):
-        entries.append(Entry("true value", line=theme.muted, width=0.9, dashed=True))
-    if any(curve.positive is not None for curve in curves):
-        entries.append(Entry("labelled positive", boxes=((theme.positive, 1.0),)))
+        entries.append(Entry("target", line=theme.muted, width=0.9, dashed=True))
+    for name in dict.fromkeys(curve.positive_name for curve in curves if curve.positive is not None):
+        entries.append(Entry(name, boxes=((theme.positive, 1.0),)))
     return entries

@@ -86,7 +86,7 @@ def shade_positive(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
 
 
 def draw_advantage(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
-    """The advantage as an area around zero: above it green, below it grey."""
+    """The advantage as an area around zero: above it green, below it grey; the threshold as a line."""
     assert curve.advantage is not None
     starts = _columns(len(curve))
     times = _thin_times(curve, starts)
@@ -96,6 +96,11 @@ def draw_advantage(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
     axes.fill_between(times, 0, below, color=theme.negative, alpha=ADVANTAGE_OPACITY[1], linewidth=0)
     axes.axhline(0, color=theme.muted, linewidth=0.6)
     low, high = float(below.min()), float(above.max())
+    if curve.threshold is not None:
+        axes.plot(
+            curve.times, curve.threshold, color=theme.ink, linewidth=0.8, drawstyle="steps-post", zorder=3
+        )
+        low, high = min(low, float(curve.threshold.min())), max(high, float(curve.threshold.max()))
     pad = 0.06 * (max(high, 0) - min(low, 0)) or 0.05
     axes.set(xlim=(0, curve.seconds), ylim=(min(low, 0) - pad, max(high, 0) + pad))
 

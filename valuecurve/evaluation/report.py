@@ -34,7 +34,9 @@ ROW_NAMES = {
     "model": "Model",
     "constant": "Constant",
     "elapsed_time": "Elapsed time",
-    "shuffled_images": "Model, images shuffled",
+    "shuffled_images": "Images shuffled",
+    "swapped_instruction": "Instruction swapped",
+    "reversed_frames": "Frames reversed",
 }
 FORECASTS = {
     "model": "\nModel",

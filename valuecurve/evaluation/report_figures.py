@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..labels.making import Labelling
 from . import pictures
 from .choosing import choose_episodes, failure_kind
 from .curves import Curve, thumbnail_frames
@@ -26,6 +27,7 @@ def episode_curve(found: Evaluation, position: int, thumbnails: int = 5) -> Curv
     task = view.tasks[int(view.episode_tasks[position])]
     scale, processor = job.scales.get(task), job.checkpoint.processor
     labels = found.labelling.table.slice(mine.start, mine.stop - mine.start) if found.labelling else None
+    threshold, horizon = _thresholds(found.labelling, mine)
     pictures_shown, at = _thumbnails(found, frames.rows[mine], thumbnails)
     return Curve(
         episode_index=int(view.episode_ids[position]),
@@ -41,9 +43,19 @@ def episode_curve(found: Evaluation, position: int, thumbnails: int = 5) -> Curv
         failure_kind=failure_kind(view, position),
         positive=labels["positive"].to_numpy() if labels is not None else None,
         advantage=labels["advantage"].to_numpy() if labels is not None else None,
+        threshold=threshold,
+        horizon=horizon,
         v_min=v_min,
         v_max=v_max,
     )
+
+
+def _thresholds(labelling: Labelling | None, mine: slice) -> tuple[np.ndarray | None, int | None]:
+    """The thresholds of these frames [T], and the horizon of their labels in frames."""
+    if labelling is None:
+        return None, None
+    levels = [labelling.settings["thresholds"].get(name, np.nan) for name in labelling.groups]
+    return np.array(levels)[labelling.group[mine]], labelling.settings["horizon"]
 
 
 def _thumbnails(found: Evaluation, rows: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +75,8 @@ def draw_figures(found: Evaluation, folder: Path) -> dict[str, dict[str, str]]:
     drawn: dict[str, tuple[str, Callable[[Path], object]]] = {
         "curves": (
             "Value curves of evaluated episodes, chosen by their data alone: the predicted value, the middle "
-            "80% of the predicted distribution, the target (dashed), and frames that are labelled positive.",
+            "80% of the predicted distribution, the target (dashed), and frames that are labelled positive"
+            f"{_ahead(found)}.",
             lambda path: plot_curves(chosen, path),
         ),
     }
@@ -97,11 +110,16 @@ def draw_figures(found: Evaluation, folder: Path) -> dict[str, dict[str, str]]:
     return {name: _draw(folder, name, caption, draw) for name, (caption, draw) in drawn.items()}
 
 
+def _ahead(found: Evaluation) -> str:
+    horizon = found.labelling.settings["horizon"] if found.labelling else None
+    return f", by advantages {horizon} frames ahead" if horizon else ""
+
+
 def _of_episode(curve: Curve, word: str) -> dict[str, tuple[str, Callable[[Path], object]]]:
     which = f"Episode {curve.episode_index}, a {word}"
     return {
         f"curve_{word}": (
-            f"{which}: value, target, advantage, and frames that are labelled positive.",
+            f"{which}: value, target, advantage with its threshold, and frames that are labelled positive.",
             lambda path: pictures.plot_curve(curve, path),
         ),
         f"heat_map_{word}": (

@@ -266,17 +266,18 @@ def _separation(report: dict, figures: Mapping) -> str:
 def _labels(report: dict) -> str:
     labels = report["labels"]
     if "note" in labels:
-        return f"## Labels\n\nNone could be made by default settings: {escaped(labels['note'])}."
+        return f"## Labels\n\nNone could be made: {escaped(labels['note'])}."
     settings = labels["settings"]
     rows = []
     for row in [*labels["tasks"], {"task": "all", **labels["all"]}]:
         threshold = f"{row['threshold']:+.3f}".replace("-", "−") if "threshold" in row else ""
         shares = [row[key] for key in ("positive", "positive_in_successes", "positive_in_failures")]
         rows.append((escaped(row["task"]), threshold, *(percent(share) for share in shares)))
-    horizon = f" over {settings['horizon']} frames" if settings["horizon"] else ""
+    seconds = (settings["horizon"] or 0) / report["dataset"]["fps"]
+    horizon = f" over {settings['horizon']} frames ({seconds:.3g} s)" if settings["horizon"] else ""
     text = (
-        "The advantages and positive frames in the curves are those that `valuecurve label` makes by "
-        f"default: {settings['mode'].replace('_', '-')} advantages{horizon}, the highest "
+        "The advantages and positive frames in the curves are those that `valuecurve label` makes like "
+        f"this: {settings['mode'].replace('_', '-')} advantages{horizon}, the highest "
         f"{settings['positive_fraction']:.0%} of each task positive. Here the thresholds come from the "
         "evaluated episodes alone, so labels of the whole dataset differ a little."
     )
@@ -295,8 +296,8 @@ def _again(report: dict) -> str:
 
 
 def command_of(report: dict) -> str:
-    """The command that makes the report again; model and dataset by their names."""
-    words = ["valuecurve", "evaluate", report["model"]["name"], report["dataset"]["key"]]
+    """The command that makes the report again; CHECKPOINT and DATASET stand for places, never named here."""
+    words = ["valuecurve", "evaluate", "CHECKPOINT", "DATASET"]
     for name, value in report["settings"].items():
         if name in SWITCHES:
             words.append(SWITCHES[name])

@@ -114,6 +114,8 @@ class Scored:
             advantage=self._labelled("advantage", rows),
             v_min=about["v_min"],
             v_max=about["v_max"],
+            threshold=None if self.labels is None else self._labelled("threshold", rows),
+            horizon=None if self.labels is None else self.labels.settings["horizon"],
             interval=interval,
             interval_name=name,
             **shown,
@@ -145,6 +147,8 @@ class Scored:
         inside = places < len(self.labels.rows)
         if not inside.all() or (self.labels.rows[places] != wanted).any():
             return None
+        if name == "threshold":
+            return frame_thresholds(self.labels, self.dataset.tasks, places)
         return getattr(self.labels, name)[places]
 
     def _interval(self, rows: slice) -> tuple[np.ndarray | None, str]:
@@ -159,6 +163,20 @@ class Scored:
         value, std = self.scores.value[rows], self.scores.value_std[rows]
         ends = np.clip(np.stack([value - std, value + std]), self.about["v_min"], self.about["v_max"])
         return ends, "± one standard deviation"
+
+
+def frame_thresholds(labels: LabelSet, tasks: Sequence[str], places: np.ndarray) -> np.ndarray:
+    """The threshold of each of these frames, float64 [m]: that of its task and stage, as the labels name it.
+
+    `places` are positions in the label set, an index or a mask; `tasks` are those of the dataset.
+    """
+    settings, stage = labels.settings, labels.stage
+    of_task = settings["scope"] == "task"
+    names = [tasks[index] if of_task else "all" for index in labels.task_index[places].tolist()]
+    if stage is not None:
+        numbers = stage[places].tolist()
+        names = [f"{name} (stage {number})" for name, number in zip(names, numbers, strict=True)]
+    return np.array([settings["thresholds"][name] for name in names], np.float64)
 
 
 def read_scored(

@@ -53,6 +53,9 @@ class EvaluationSettings:
     dtype: str = "auto"
     batch_size: int = 32
     resamples: int = 1000  # of the episodes, for the confidence intervals
+    horizon: int | None = None  # frames ahead of the labels in the pictures, as of `valuecurve label`
+    horizon_seconds: float | None = None  # instead of `horizon`
+    positive_fraction: float = 0.3  # of these labels
 
     def check(self) -> None:
         """Raises ConfigError or DatasetError when a setting is out of range."""
@@ -64,9 +67,12 @@ class EvaluationSettings:
         self.scoring().check()
 
     def labels(self, pairs: bool = False) -> LabelSettings:
-        """The default settings of `valuecurve label`, with these outcomes and this cost of a failure."""
+        """Those of `valuecurve label`, with these outcomes and this cost of a failure."""
         return LabelSettings(
             mode="progress" if pairs else "n_step",
+            horizon=self.horizon,
+            horizon_seconds=self.horizon_seconds,
+            positive_fraction=self.positive_fraction,
             fail=self.fail,
             fail_penalty=self.fail_penalty,
             outcome_column=self.outcome_column,

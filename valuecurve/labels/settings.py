@@ -9,6 +9,7 @@ from valuecurve.episodes.layout import DatasetError
 MODES = ("n_step", "full", "progress")
 SCOPES = ("task", "global")
 MOST = 1000  # stages or slices
+ONE_HORIZON = "and --horizon say the same: give --horizon or --horizon-seconds, not both"
 HORIZON = 50  # frames; RECAP (pi*0.6) and seeds 1, 3 and 4
 
 
@@ -59,7 +60,7 @@ class LabelSettings:
             if not fits:
                 raise DatasetError(f"{_option(name)} must be {wanted}, got {value}")
         pairs = (
-            ("horizon_seconds", self.horizon_seconds, self.horizon is not None, "goes with no --horizon"),
+            ("horizon_seconds", self.horizon_seconds, self.horizon is not None, ONE_HORIZON),
             (
                 "horizon",
                 self.horizon or self.horizon_seconds,
