@@ -49,6 +49,22 @@ class Scored:
         low, high = quantiles(self.probabilities, [0.1, 0.9], self.v_min, self.v_max)
         return low, high
 
+    @property
+    def alarm(self) -> float | None:
+        """The value below which a failure alarm is marked, and no time is told; None for other ranges."""
+        return ALARM if (self.v_min, self.v_max) == (-1.0, 0.0) else None
+
+    def seconds_to_success(self, success: bool | None) -> np.ndarray | None:
+        """The expected seconds to success, float64 [T]; None where the scale is not known.
+
+        NaN in a failure, and below the alarm: a value near the floor is no time.
+        """
+        if self.scale_seconds is None:
+            return None
+        seconds = (self.v_max - self.value.astype(np.float64)) * self.scale_seconds
+        no_time = success is False or (self.value < self.alarm if self.alarm is not None else False)
+        return np.where(no_time, np.nan, seconds)
+
 
 def size_of(checkpoint: Checkpoint) -> tuple[int, str]:
     """What frames are resized to for a checkpoint."""
@@ -254,7 +270,7 @@ def make_payload(identity: str, folder_url: str, episode: Episode, task: str, mo
         "models": [_model(scored) for scored in models],
         "horizon": max(1, round(HORIZON_SECONDS * episode.fps)),
         "positive_fraction": POSITIVE_FRACTION,
-        "alarm": ALARM if (models[0].v_min, models[0].v_max) == (-1.0, 0.0) else None,
+        "alarm": models[0].alarm,
     }
 
 

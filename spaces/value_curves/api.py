@@ -1,5 +1,6 @@
 """The API: named endpoints for programs (docs/space.md). They stand on the page, and are not shown there."""
 
+import math
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -16,12 +17,12 @@ def add_api(service: Service, at_once: int, examples_at_once: int) -> None:
     def value_curve(
         videos: list[str],
         task: str,
-        fps: float | None,
-        model: str,
-        compare: str,
-        state: str | None,
-        episode: float | None,
-        request: gr.Request,
+        fps: float | None = None,
+        model: str = "",
+        compare: str = "",
+        state: str | None = None,
+        episode: float | None = 0,
+        request: gr.Request = None,  # pyright: ignore[reportArgumentType]  Gradio gives it
     ) -> dict:
         session = f"api {request.session_hash}"
         find = lambda: service.upload(  # noqa: E731
@@ -104,19 +105,21 @@ def _curve(service: Service, find: Callable[[], Analysed]) -> dict:
     curve = {name: payload[name] for name in names}
     curve["cameras"] = [video["name"] for video in payload["videos"]]
     curve["models"] = [
-        {key: value for key, value in model.items() if not key.startswith("heat")} | _seconds(model)
+        {key: value for key, value in model.items() if not key.startswith("heat")} | _seconds(model, payload)
         for model in payload["models"]
     ]
     curve["notes"] = analysed.notes
     return curve
 
 
-def _seconds(model: dict) -> dict:
-    """Seconds to success, frame by frame, where the scale is known."""
-    if model["scale_seconds"] is None:
+def _seconds(model: dict, payload: dict) -> dict:
+    """Seconds to success, frame by frame, where the scale is known; None below the alarm, and in failures."""
+    if model["scale_seconds"] is None or payload["success"] is False:
         return {"seconds_to_success": None}
+    floor = -math.inf if payload["alarm"] is None else payload["alarm"]
     return {
         "seconds_to_success": [
-            round((model["v_max"] - value) * model["scale_seconds"], 3) for value in model["value"]
+            round((model["v_max"] - value) * model["scale_seconds"], 3) if value >= floor else None
+            for value in model["value"]
         ]
     }

@@ -7,6 +7,7 @@ results/<token>/scores.csv …       downloads
 import csv
 import io
 import json
+import math
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -124,8 +125,9 @@ def columns(result: Result) -> dict[str, np.ndarray]:
             "value_q10": low.astype(np.float32),
             "value_q90": high.astype(np.float32),
         }
-        if scored.scale_seconds is not None:
-            part["seconds_to_success"] = (scored.v_max - scored.value) * scored.scale_seconds
+        seconds = scored.seconds_to_success(about["success"])
+        if seconds is not None:
+            part["seconds_to_success"] = seconds
         if target is not None:
             part["target"] = target.astype(np.float32)
         parts.append(part)
@@ -184,13 +186,20 @@ def _csv(result: Result, path: Path) -> None:
     writer = csv.writer(text)
     writer.writerow(table)
     for row in zip(*(array.tolist() for array in table.values()), strict=True):
-        writer.writerow([f"{cell:.7g}" if isinstance(cell, float) else cell for cell in row])
+        writer.writerow([_cell(cell) for cell in row])
     path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _cell(cell: object) -> object:
+    """Numbers with seven digits; empty where there is none."""
+    if not isinstance(cell, float):
+        return cell
+    return "" if math.isnan(cell) else f"{cell:.7g}"
 
 
 def _parquet(result: Result, path: Path) -> None:
     about, models, _ = load(result)
-    table = pa.table({name: pa.array(array) for name, array in columns(result).items()})
+    table = pa.table({name: pa.array(array, from_pandas=True) for name, array in columns(result).items()})
     if len({scored.probabilities.shape[1] for scored in models}) == 1:
         together = np.concatenate([scored.probabilities for scored in models])
         flat = pa.array(together.reshape(-1))

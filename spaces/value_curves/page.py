@@ -126,10 +126,10 @@ def _upload_choices(service: Service, found: dict[str, Any]) -> None:
     found["upload_button"] = gr.Button("Show its curve", variant="primary", elem_id="analyse-upload")
     with gr.Accordion("More", open=False, elem_id="more"):
         found["state"] = gr.File(
-            label="Robot state: CSV or Parquet, a row a frame", elem_id="state", height=130
+            label="Robot state: CSV or Parquet, a row a frame", elem_id="state", height=180
         )
-        found["fps"] = gr.Number(
-            label="Frames a second", info="Empty: as the video says", value=None, elem_id="fps"
+        found["fps"] = gr.Textbox(  # a number field cannot be empty
+            label="Frames a second", info="Empty: as the video says", max_lines=1, elem_id="fps"
         )
         found["episode"] = gr.Number(
             label="Episode", info="Of a zipped LeRobot dataset", value=0, precision=0, elem_id="episode"
@@ -158,7 +158,7 @@ def _cards(service: Service) -> str:
             f'<button type="button" data-example="{escape(example.id)}" aria-pressed="false">'
             f'<img alt="" src="data:image/webp;base64,{source}">'
             f"<span><b>{escape(example.task.capitalize())}</b>"
-            f'<i class="{kind}">{escape(example.outcome)}, {example.seconds:.0f} s</i></span></button>'
+            f'<i class="{kind}">{escape(example.outcome)}, {example.seconds:.1f} s</i></span></button>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -235,6 +235,7 @@ def _find(service: Service, what: str, values: tuple, request: gr.Request, progr
         else:
             names = ("state", "fps", "episode")
             more = {name: form[name] for name in names}
+            more["fps"] = _number(form["fps"])
             analysed = service.upload(form["files"], form["task"], models, session, show, **more)
     except VisitorError as error:
         return [None, _message(str(error)), "", what]
@@ -248,6 +249,16 @@ def _find(service: Service, what: str, values: tuple, request: gr.Request, progr
         _below(analysed, example, models),
         what,
     ]
+
+
+def _number(text: str | None) -> float | None:
+    """What stands in the field of frames a second; None for an empty one."""
+    try:
+        return float(text.replace(",", ".")) if text and text.strip() else None
+    except ValueError:
+        raise VisitorError(
+            f"{text!r} frames a second is no number: write one such as 30, or leave it empty."
+        ) from None
 
 
 def _message(text: str) -> str:
@@ -265,4 +276,4 @@ def _below(analysed: Analysed, example: str, models: list[str]) -> str:
         asked = {"example": example, "model": models[0], "compare": models[1]}
         query = urlencode({name: value for name, value in asked.items() if value})
         share = f'<span id="share"><a href="?{escape(query)}">Link to this</a></span>'
-    return f'<div class="below"><span id="downloads">Download {links}</span>{share}</div>'
+    return f'<div class="below"><span id="downloads"><span>Download</span>{links}</span>{share}</div>'

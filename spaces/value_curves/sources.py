@@ -16,6 +16,7 @@ from states import read_state
 from videos import WAYS_OUT, Plan, check_length, check_size, nearest, plan_video, video_frames
 
 from valuecurve.episodes import decode_video, open_dataset, resolve_outcomes
+from valuecurve.episodes.hub_errors import is_unreachable
 from valuecurve.episodes.layout import DatasetError, is_hub_id, read_episode_table, read_info
 from valuecurve.episodes.video import probe
 
@@ -153,7 +154,12 @@ def from_hub(name: str, episode: int, limits: Limits) -> Source:
             message = f"{name} asks for its conditions to be accepted first, so it cannot be shown here."
         elif "has no dataset" in message:
             message = f"There is no public dataset {name} on the Hub: check how it is spelt."
-        raise VisitorError(message) from error
+        elif error.__cause__ is not None and is_unreachable(error.__cause__):
+            message = (
+                f"The Hub does not answer at the moment, so {name} cannot be fetched. Try again in a few "
+                "minutes, or upload the episode as a video or a zip."
+            )
+        raise VisitorError(message[:1].upper() + message[1:]) from error
 
 
 def _of_bounded_size(name: str, limits: Limits) -> str:

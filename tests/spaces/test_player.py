@@ -241,6 +241,18 @@ def test_a_failure_alarm_is_marked_where_the_value_first_falls_below_its_level(s
     assert "alarm" not in show("upload").inner_text(".vc"), "no alarm was asked for"
 
 
+def test_below_the_alarm_no_time_to_success_is_told(show, payloads):
+    payload = payloads[1]["usual"]
+    values = np.array(payload["models"][0]["value"])
+    page = show("usual")
+    for frame, told in ((int(values.argmin()), False), (int(values.argmax()), True)):
+        page.mouse.move(*point(page, frame))
+        expect(page.locator(".vc-tip")).to_contain_text("value")
+        assert ("to success" in page.inner_text(".vc-tip")) == told
+        page.mouse.click(*point(page, frame))
+        assert ("≈" in page.inner_text(".vc-stats")) == told
+
+
 def test_everything_can_be_done_with_the_keyboard(show):
     page = show("usual")
     chart = page.get_by_role("slider", name="Moment of the episode")

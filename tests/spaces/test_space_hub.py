@@ -77,3 +77,12 @@ def test_a_dataset_whose_tables_are_too_large_is_refused_before_they_are_fetched
     with pytest.raises(VisitorError, match="The tables of owner/robots have .* MB, and at most 0 MB"):
         service.hub("owner/robots", 1, [], "me", silent)
     assert not [entry for entry in hub.log if "/resolve/" in entry.path]
+
+
+def test_a_hub_that_does_not_answer_is_told_in_words_for_a_visitor(service, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(
+        VisitorError, match="^The Hub does not answer at the moment, so owner/robots cannot"
+    ) as seen:
+        service.hub("owner/robots", 1, [], "me", silent)
+    assert "Errno" not in str(seen.value) and "try again" in str(seen.value).lower()

@@ -1,8 +1,9 @@
 // The chart that a person uses: what is drawn, the cursor above it, pointer, finger and keyboard.
 
-/** Seconds to success in words; null where none can be told: of failures, and where the scale is not known. */
+/** Seconds to success in words; null where none can be told: of failures, below the alarm, without a known scale. */
 function toGo(view, model, t) {
   if (model.scale_seconds == null || view.success === false) return null;
+  if (view.alarm != null && model.value[t] < view.alarm) return null; // close to the floor a value is no time
   return seconds((model.v_max - model.value[t]) * model.scale_seconds);
 }
 

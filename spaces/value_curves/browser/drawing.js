@@ -97,7 +97,7 @@ function drawValueAxis(context, view, places) {
     rule(context, belief.x, y, end, y, colors.line);
     if (places.narrow && i % 2) return;
     text(context, signed(value), curve.x - 8, y, colors.muted, "right");
-    if (view.scaleSeconds && view.success !== false) {
+    if (view.scaleSeconds && view.success !== false && !(view.alarm != null && value < view.alarm)) {
       const seconds = (high - value) * view.scaleSeconds;
       const digits = seconds < 10 && seconds > 0 ? 1 : 0;
       text(context, `${seconds.toFixed(digits)} s`, end + 7, y, colors.muted);
@@ -105,7 +105,7 @@ function drawValueAxis(context, view, places) {
   });
   const meaning = `value: ${signed(high, 0)} is success, ${signed(low, 0)} far away or failing`;
   text(context, places.narrow ? "value" : meaning, curve.x, 8, colors.muted);
-  text(context, places.narrow ? "belief" : "belief now", belief.x, 8, colors.muted);
+  text(context, places.narrow ? "how sure" : "how sure it is", belief.x, 8, colors.muted);
   if (view.scaleSeconds && view.success !== false && !places.narrow) text(context, "to go", end + 7, 8, colors.muted);
 }
 
@@ -160,9 +160,9 @@ function drawSpans(context, view, places, opacity) {
   context.globalAlpha = 1;
 }
 
-/** The level of the alarm, and a mark where the value falls below it; marks that would touch are one. */
+/** Where the value falls below the level of the alarm: that level, and a mark where the value falls below it; marks that would touch are one. */
 function drawAlarms(context, view, box) {
-  if (view.alarm == null) return;
+  if (!view.alarms.length) return;
   const y = yOf(box, view.alarm, view.low, view.high);
   rule(context, box.x, y, box.x + box.w, y, view.colors.alarm, [2, 4], 1.2);
   let before = -Infinity;

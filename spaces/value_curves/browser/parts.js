@@ -157,7 +157,8 @@ function legendItem(kind, words, color = null) {
 }
 
 /** The marks of this chart, each in the words of somebody who has never seen one. */
-function legend(payload) {
+function legend(payload, fires) {
+  const alarm = fires && `failure alarm: value below ${signed(payload.alarm)}, success is hardly expected any more`;
   const names = payload.models.map((model) => model.name);
   const two = names.length > 1;
   return make(
@@ -170,9 +171,7 @@ function legend(payload) {
     legendItem("heat", "how likely the model finds each value"),
     payload.target ? legendItem("dashed", "target: what really happened", "--vc-muted") : null,
     legendItem("block", "positive: the best of this episode's moments", "--vc-positive"),
-    payload.alarm == null
-      ? null
-      : legendItem("alarm", `failure alarm: value below ${signed(payload.alarm)}`, "--vc-alarm"),
+    alarm ? legendItem("alarm", alarm, "--vc-alarm") : null,
   );
 }
 

@@ -96,7 +96,7 @@ function createStats(view) {
   function show(t) {
     value.value.textContent = signed(main.value[t]);
     other.value.textContent = two ? signed(view.models[1].value[t]) : interval(main, t);
-    if (left) left.value.textContent = `≈ ${toGo(view, main, t)}`;
+    if (left) left.value.textContent = toGo(view, main, t)?.replace(/^/, "≈ ") ?? "–";
     const positive = view.isPositive(t);
     advantage.value.textContent = withSign(view.advantage[t]);
     advantage.element.classList.toggle("vc-positive", positive);
@@ -149,7 +149,7 @@ function createEpisode(root, payload) {
   const transport = make("div.vc-transport", {}, play, time, segments("Speed", speeds, 1, clock.setRate));
   const watch = make("div.vc-watch", {}, cameras.length ? tiles : null, transport);
   const under = make("div.vc-under", {}, controls.look, summary);
-  const reading = [under, explanation(), legend(payload), controls.sliders];
+  const reading = [under, explanation(), legend(payload, view.alarms.length > 0), controls.sliders];
   const side = make("div.vc-side", {}, stats.element, chart.element, ...reading);
   const body = make(`div.vc-body${cameras.length ? "" : ".vc-body-single"}`, {}, watch, side);
   root.replaceChildren(header(payload), body);
