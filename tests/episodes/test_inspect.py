@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from valuecurve.cli import app
 from valuecurve.episodes import open_dataset, resolve_outcomes, split_episodes
+from valuecurve.episodes.inspection import inspect_dataset
 
 
 def inspect(*arguments) -> tuple[int, str]:
@@ -203,3 +204,14 @@ def test_an_impossible_length_and_a_text_for_a_number_are_errors(make):
     assert "the episode table says 1000000000000" in report_of(root)[1]["errors"][0]
     edit_parquet(table, "data/file_index", lambda old: ["a"] * len(old))
     assert "'data/file_index' must hold numbers, it holds string" in report_of(root)[1]["errors"][0]
+
+
+def test_exported_labels_are_named(make):
+    dataset = make()
+    mark = dataset / "meta" / "valuecurve.json"
+    assert not any("exported labels" in text for text in inspect_dataset(dataset)["warnings"])
+    mark.write_text("{}")
+    assert any(
+        "meta/valuecurve.json" in text and "exported labels" in text
+        for text in inspect_dataset(dataset)["warnings"]
+    )

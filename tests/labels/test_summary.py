@@ -57,3 +57,11 @@ def test_stages_have_rows_of_their_own(make):
         ("push the puck", 1, 2),
         ("open the drawer", 0, 3),
     ]
+
+
+@pytest.mark.parametrize(("horizon", "noted"), [(10, False), (11, True)])
+def test_a_horizon_above_a_third_of_the_median_episode_is_noted(make, horizon, noted):
+    dataset = open_dataset(make(cameras={}, lengths=[30, 30, 30, 30, 30, 60]))
+    write_scores(dataset, "t", np.linspace(-1, 0, 210))
+    found = summarise(make_labels(dataset, read_scores(dataset, "t"), LabelSettings(horizon=horizon)))
+    assert any("more than a third" in text and "--horizon 5" in text for text in found["warnings"]) == noted

@@ -18,6 +18,7 @@ from valuecurve.episodes.splits import split_episodes
 from valuecurve.episodes.video import Probe, probe
 from valuecurve.returns import dataset_targets, task_scales
 
+EXPORT_MARK = "meta/valuecurve.json"  # every export of labels has it
 LOOKED_INTO = 40  # videos of each camera on the Hub whose headers are read: two requests each
 
 
@@ -52,6 +53,8 @@ def inspect_dataset(
                 report |= _training_part(dataset, outcomes)
         except DatasetError as error:
             errors.append(str(error))
+    if (dataset.root / EXPORT_MARK).is_file():
+        warnings.append(f"{EXPORT_MARK} says: exported labels. Train policies on it, not values")
     if not dataset.cameras:
         errors.append("no camera: a value model needs at least one")
     if len(dataset.lengths) < 3:

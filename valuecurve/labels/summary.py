@@ -8,6 +8,7 @@ from valuecurve.episodes.inspection import one_line
 from valuecurve.labels.making import Labelling, parts_of
 
 QUANTILES = {"5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
+LONG = 1 / 3  # of the median episode: a horizon above it is noted (ours)
 SHOWN = ((110, tuple(QUANTILES)), (92, ("5%", "median", "95%")), (0, ("median",)))  # by console width
 
 
@@ -27,7 +28,11 @@ def summarise(labelling: Labelling) -> dict:
         shares = _shares(a_t, positive, success, part.rows)
         rows.append({"task": part.task, **stage, "threshold": part.threshold, **shares})
     return {
-        "warnings": [*(labelling.outcomes.warnings if labelling.outcomes else []), *_ties(labelling, a_t)],
+        "warnings": [
+            *(labelling.outcomes.warnings if labelling.outcomes else []),
+            *_ties(labelling, a_t),
+            *_long(labelling),
+        ],
         "settings": labelling.settings,
         "frames": len(a_t),
         "episodes": len(view.lengths),
@@ -50,6 +55,17 @@ def _ties(labelling: Labelling, a_t: np.ndarray) -> list[str]:
         f"threshold {levels[i]:+.4f}; does the model tell frames apart?"
         for i in np.flatnonzero(share > fraction + 0.05).tolist()
         if np.count_nonzero((labelling.group == i) & (a_t == levels[i])) > 1
+    ]
+
+
+def _long(labelling: Labelling) -> list[str]:
+    """A note where the horizon spans much of an episode: the advantage is then nearly the outcome."""
+    horizon, median = labelling.settings["horizon"], float(np.median(labelling.dataset.lengths))
+    if labelling.settings["mode"] != "n_step" or horizon <= LONG * median:
+        return []
+    return [
+        f"a horizon of {horizon} frames is more than a third of the median episode ({median:g} frames): such "
+        f"labels tell little but the outcome; consider a shorter one, as --horizon {max(int(median) // 6, 1)}"
     ]
 
 
