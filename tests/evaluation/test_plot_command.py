@@ -149,6 +149,7 @@ def test_without_distributions_the_band_is_the_deviation_and_the_rest_is_named(m
         "plot", root, "--tag", "t", "--episodes", "3", "--format", "svg", "--no-film", "--dark"
     )
     assert code == 0, output
+    assert "scored episodes, among them any that the model was trained on" in output
     assert "note: left out heat_map, reliability:" in output and "--distribution" in output
     names = {path.name for path in (root / "values/t/pictures").iterdir()}
     assert "episode_003_curve_dark.svg" in names and "episode_003_heat_map_dark.svg" not in names
