@@ -1,15 +1,18 @@
 """From an episode to the payload: values are those of `valuecurve score`; nothing is guessed silently."""
 
 import base64
+import csv
 import json
 import pickle
 import zipfile
 from pathlib import Path
 
+import downloads
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import zero
-from analysis import as_dataset, make_payload, match_cameras, score
+from analysis import Scored, as_dataset, make_payload, match_cameras, score
 from checkpoints import Checkpoints
 from decoding import Episode
 from limits import Limits, VisitorError
@@ -211,3 +214,18 @@ def test_an_episode_that_is_sent_to_another_process_comes_back_with_the_same_val
     np.testing.assert_array_equal(there.probabilities, here.probabilities)
     assert (there.scale_seconds, more) == (here.scale_seconds, notes)
     assert not zero.is_needed()
+
+
+def test_tables_tell_no_seconds_below_the_alarm_and_none_of_failures(service, tmp_path):
+    value = np.array([-0.5, -0.95, -0.25], np.float32)
+    one = Scored("tiny", value, value, np.full((3, 5), 0.2, np.float32), -1.0, 0.0, 100.0, 10.0)
+    for success, expected in ((None, ["5", "", "2.5"]), (False, ["", "", ""])):
+        result = service.results.create("me")
+        episode = made_up(3, 10, 32)
+        episode.success = success
+        result.save(episode, TASK, [one], None)
+        assert downloads.make(result, "scores.csv") and downloads.make(result, "scores.parquet")
+        with (result.folder / "scores.csv").open() as file:
+            assert [row["seconds_to_success"] for row in csv.DictReader(file)] == expected
+        column = pq.read_table(result.folder / "scores.parquet")["seconds_to_success"]
+        assert column.to_pylist() == [float(text) if text else None for text in expected]
