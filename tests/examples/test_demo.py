@@ -22,7 +22,7 @@ def demo():
 
 
 def test_the_demo_writes_model_metrics_curves_and_videos(demo, make, tmp_path, capsys):
-    dataset = make(lengths=(12, 7, 9, 10, 8, 11) * 5)
+    dataset = make(lengths=(24, 14, 18, 20, 16, 22) * 5)
     output = tmp_path / "demo"
     recipe = write_recipe(tmp_path / "recipe.yaml", dataset, tmp_path / "unused", max_steps=2)
     for _ in range(2):  # again over an earlier demo
