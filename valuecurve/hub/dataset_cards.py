@@ -28,7 +28,7 @@ COLUMNS = {  # name: unit, meaning
     "task": ("", "what the robot was told to do"),
     "value": ("value units", "mean of the predicted distribution: minus the time to success, in [-1, 0]"),
     "value_std": ("value units", "standard deviation of the predicted distribution"),
-    "return": ("value units", "the true value, from how the episode ended; null where that is not known"),
+    "return": ("value units", "the return, from how the episode ended; null where that is not known"),
     "advantage": ("value units", "how much better things went from this frame on than the value said"),
     "positive": (
         "",
