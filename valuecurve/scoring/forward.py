@@ -5,6 +5,7 @@ how many cores there are nor on how many processes share the work (sums over sev
 up in another order), and no core waits for another.
 """
 
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..configuration_value import grid_tokens
 from ..metrics import quantiles
 from ..modeling_value import support
 from ..processing_value import TokenRows
 from .checkpoint import Checkpoint
+
+SLICE = 1536  # image tokens that a CPU encodes at a time: more fall out of its caches (benchmarks/RESULTS.md)
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
@@ -26,6 +30,15 @@ def best_dtype(device: torch.device) -> torch.dtype:
     cpu = Path("/proc/cpuinfo")
     has_amx = device.type == "cpu" and cpu.is_file() and "amx_bf16" in cpu.read_text()
     return torch.bfloat16 if has_amx else torch.float32
+
+
+def keep_freed_memory() -> None:
+    """Makes glibc keep what is freed, up to 64 MB; else every layer's memory is mapped, and zeroed, anew.
+
+    Freeing a block of nearly 32 MB raises both thresholds as far as they go (mallopt(3), M_MMAP_THRESHOLD).
+    With other allocators nothing changes.
+    """
+    torch.empty((32 << 20) - 8192, dtype=torch.uint8)
 
 
 class Forward:
@@ -52,6 +65,8 @@ class Forward:
         self.processor = checkpoint.processor
         self.model.requires_grad_(True)  # autocast keeps the bfloat16 copies of such weights only
         self.device, self.dtype, self.threads = device, dtype, threads
+        if device.type == "cpu":
+            keep_freed_memory()
         self.levels, self.distribution = levels, distribution
         self.support = support(self.model.config, device)
         self._modes = threading.local()
@@ -82,7 +97,11 @@ class Forward:
         if self.device.type == "cuda":
             images = images.pin_memory()
         pixels = images.to(self.device, non_blocking=True).flatten(0, 1)
-        return self.model.get_image_features(pixels).unflatten(0, images.shape[:2])
+        slices = 1
+        if self.device.type == "cpu":
+            slices = math.ceil(len(pixels) * grid_tokens(self.model.config.vision_config) / SLICE)
+        features = [self.model.get_image_features(some) for some in pixels.chunk(max(1, slices))]
+        return torch.cat(features).unflatten(0, images.shape[:2])
 
     def statistics(self, features: torch.Tensor, prompts: TokenRows) -> dict[str, np.ndarray]:
         """Image features [b, I, P, D] of b rows and their prompts to value, value_std [b], …

@@ -19,8 +19,9 @@ from ..episodes.images import decode_images
 from ..episodes.video import Wanted, decode_file, plan_files
 from ..processing_value import resize_images
 
-CHUNK = 16  # resized pictures that a camera hands on at a time
-QUEUE = 8  # chunks that a camera may be ahead: 19 MB at 224 pixels
+CHUNK = 16  # pictures that are resized, and handed on, at a time; fewer where they are large:
+CHUNK_BYTES = 1 << 22  # four of 480x640. Copying them together costs less than it saves, up to here
+QUEUE = 16  # chunks that a camera may be ahead: at most 38 MB at 224 pixels
 
 
 @dataclass
@@ -71,9 +72,12 @@ class Stored:
 
 
 def read_camera(
-    dataset: EpisodeDataset, camera: Camera, part: Part, size: int, resample: str
+    dataset: EpisodeDataset, camera: Camera, part: Part, size: int, resample: str, threads: int = 0
 ) -> Iterator[Pictures | Failed]:
-    """The wanted rows of a part, in order; an episode that cannot be read is reported, and left out."""
+    """The wanted rows of a part, in order; an episode that cannot be read is reported, and left out.
+
+    `threads`: see `decode_file`.
+    """
     keep = np.zeros(dataset.frames.num_rows, bool)
     keep[part.rows] = True
     sources = _sources(dataset, camera, part)
@@ -84,7 +88,7 @@ def read_camera(
             last = -1
             kept = keep[source.rows]
             try:
-                frames = _frames(dataset, camera, source, kept, seek=again)
+                frames = _frames(dataset, camera, source, kept, again, threads)
                 for pictures in _resized(frames, source.rows[kept], size, resample):
                     last = int(pictures.rows[-1])
                     yield pictures
@@ -111,13 +115,18 @@ def _sources(dataset: EpisodeDataset, camera: Camera, part: Part) -> Sequence[Wa
 
 
 def _frames(
-    dataset: EpisodeDataset, camera: Camera, source: Wanted | Stored, kept: np.ndarray, seek: bool
+    dataset: EpisodeDataset,
+    camera: Camera,
+    source: Wanted | Stored,
+    kept: np.ndarray,
+    seek: bool,
+    threads: int,
 ) -> Iterator[np.ndarray]:
     """The kept frames of a source, uint8 [H, W, 3]."""
     if isinstance(source, Wanted):
         source.check_is_there(dataset)
         with dataset.using(source.path):
-            yield from decode_file(source, keep=kept, seek=seek)
+            yield from decode_file(source, keep=kept, seek=seek, threads=threads)
         return
     keep = np.zeros(dataset.frames.num_rows, bool)
     keep[source.rows[kept]] = True
@@ -128,23 +137,36 @@ def _frames(
 
 def _resized(frames: Iterator[np.ndarray], rows: np.ndarray, size: int, resample: str) -> Iterator[Pictures]:
     """Frames of these rows, resized, in chunks; what came before an error is given before it is raised."""
-    held: list[torch.Tensor] = []
     begin = 0
+    for chunk in _chunks(frames):
+        images = resize_images(torch.from_numpy(chunk).permute(0, 3, 1, 2), size, resample)
+        yield Pictures(rows[begin : begin + len(images)], images)
+        begin += len(images)
+
+
+def _chunks(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Frames [H, W, 3] as chunks [n, H, W, 3] of equal size."""
+    held: list[np.ndarray] = []
     failure = None
     while failure is None:
         try:
             frame = next(frames, None)
         except DatasetError as error:
             frame, failure = None, error
-        if held and (frame is None or len(held) == CHUNK):
-            yield Pictures(rows[begin : begin + len(held)], torch.cat(held))
-            begin, held = begin + len(held), []
+        if held and (frame is None or not _fits(frame, held)):
+            yield np.stack(held)
+            held = []
         if frame is None:
             break
-        # one by one: stacking pictures in full size would cost more than the call
-        held.append(resize_images(torch.from_numpy(frame).permute(2, 0, 1)[None], size, resample))
+        held.append(frame)
     if failure is not None:
         raise failure
+
+
+def _fits(frame: np.ndarray, held: list[np.ndarray]) -> bool:
+    """Whether a frame goes into the same chunk as those that are held."""
+    count = len(held) + 1
+    return frame.shape == held[0].shape and count <= CHUNK and count * frame.nbytes <= CHUNK_BYTES
 
 
 # -- all cameras -------------------------------------------------------------------------------------------
@@ -154,7 +176,7 @@ class CameraThreads:
     """Reads all cameras of one part after the other, each camera in its own thread, ahead of who takes it.
 
     `next_part(i)` gives the i-th part to read, or None when there is none left; it is called from every
-    thread, and must give all of them the same.
+    thread, and must give all of them the same. `threads`: of each camera's decoder, see `decode_file`.
     """
 
     def __init__(
@@ -164,9 +186,10 @@ class CameraThreads:
         next_part: Callable[[int], Part | None],
         size: int,
         resample: str,
+        threads: int = 0,
     ):
         self.dataset, self.cameras, self.next_part = dataset, cameras, next_part
-        self.size, self.resample = size, resample
+        self.size, self.resample, self.threads_each = size, resample, threads
         self.queues = [queue.Queue(QUEUE) for _ in cameras]
         self.stopped = threading.Event()
         self.threads = [
@@ -189,7 +212,9 @@ class CameraThreads:
         try:
             number = 0
             while (part := self.next_part(number)) is not None:
-                for item in read_camera(self.dataset, camera, part, self.size, self.resample):
+                for item in read_camera(
+                    self.dataset, camera, part, self.size, self.resample, self.threads_each
+                ):
                     self._put(out, item)
                 self._put(out, None)
                 number += 1
@@ -234,7 +259,10 @@ class CameraThreads:
             if not len(some):
                 continue
             todo = todo[np.searchsorted(todo, some[-1], side="right") :]
-            yield Batch(some, torch.stack([reader.take(some) for reader in readers], dim=1))
+            images = torch.empty((len(some), len(readers), 3, self.size, self.size), dtype=torch.uint8)
+            for camera, reader in enumerate(readers):
+                reader.take(some, images[:, camera])
+            yield Batch(some, images)
         for reader in readers:
             reader.finish(failed)
 
@@ -269,14 +297,13 @@ class _Reader:
             self.held.append(item)
         return None
 
-    def take(self, rows: np.ndarray) -> torch.Tensor:
-        """Pictures of held rows, uint8 [n, 3, S, S]; what lies before the last of them is let go."""
-        held = np.concatenate([pictures.rows for pictures in self.held])
-        images = torch.cat([pictures.images for pictures in self.held])
-        taken = images[torch.from_numpy(np.searchsorted(held, rows))]
-        rest = int(np.searchsorted(held, rows[-1], side="right"))
-        self.held = [Pictures(held[rest:], images[rest:].clone())] if rest < len(held) else []
-        return taken
+    def take(self, rows: np.ndarray, out: torch.Tensor) -> None:
+        """Pictures of held rows into `out`, uint8 [n, 3, S, S]; chunks that end with the last are let go."""
+        for pictures in self.held:
+            begin, end = np.searchsorted(rows, [pictures.rows[0], pictures.rows[-1] + 1]).tolist()
+            places = np.searchsorted(pictures.rows, rows[begin:end])
+            out[begin:end] = pictures.images[torch.from_numpy(places)]
+        self.held = [pictures for pictures in self.held if pictures.rows[-1] > rows[-1]]
 
     def finish(self, failed: dict[int, str]) -> None:
         """Read to the end of the part."""

@@ -242,8 +242,10 @@ def _score_parts(folder: Path, job: Job, forward: Forward, parts: list[Part], co
     with Claims(folder, parts) as claims:
         if claims.get(0) is None:
             return
+        # on a CPU decoders share the cores with the forward passes; beside an accelerator they have them all
+        threads = max(1, forward.threads // len(job.cameras)) if job.device.type == "cpu" else 0
         with CameraThreads(
-            job.dataset, job.cameras, claims.get, processor.image_size, processor.resample
+            job.dataset, job.cameras, claims.get, processor.image_size, processor.resample, threads
         ) as cameras:
             number = 0
             while (part := claims.get(number)) is not None:
