@@ -9,10 +9,10 @@ import torch
 from tiny_datasets import TOP, WRIST
 
 from valuecurve import ValueModel
-from valuecurve.episodes import open_dataset
+from valuecurve.episodes import images, open_dataset
 from valuecurve.metrics import quantiles
 from valuecurve.returns import bin_centers
-from valuecurve.scoring import forward, pictures, predict, read_scores
+from valuecurve.scoring import forward, predict, read_scores
 from valuecurve.scoring.checkpoint import load_checkpoint
 from valuecurve.scoring.job import Job, Settings
 from valuecurve.scoring.pictures import Pictures, read_camera
@@ -66,15 +66,15 @@ def test_values_do_not_depend_on_how_many_images_are_encoded_at_a_time(
 
 @pytest.mark.parametrize("chunk_bytes", [1, 3 * 48 * 64 * 3, 1 << 22])
 def test_the_pictures_are_those_of_the_frame_store_to_the_byte(trained, tiny_v30, monkeypatch, chunk_bytes):
-    monkeypatch.setattr(pictures, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(images, "CHUNK_BYTES", chunk_bytes)
     dataset = open_dataset(tiny_v30)
     job = Job(dataset, load_checkpoint(str(trained.folder)), Settings(), torch.device("cpu"))
     for camera in job.cameras:
         found = list(read_camera(dataset, camera, job.parts[0], 32, "bicubic"))
-        assert max(len(some.images) for some in found) == {1: 1, 1 << 22: 16}.get(chunk_bytes, 3)
-        images = torch.cat([some.images for some in found if isinstance(some, Pictures)])
+        chunks = [pictures.images for pictures in found if isinstance(pictures, Pictures)]
+        assert max(map(len, chunks)) == {1: 1, 1 << 22: 16}.get(chunk_bytes, 3)
         expected = trained.prepared.collator.stores[0].gather(camera.key, np.arange(57))
-        np.testing.assert_array_equal(images.numpy(), expected)
+        np.testing.assert_array_equal(torch.cat(chunks).numpy(), expected)
 
 
 def test_quantiles_are_those_of_the_distribution(trained, tiny_v30, probabilities, tmp_path):

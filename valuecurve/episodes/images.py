@@ -11,7 +11,8 @@ from PIL import Image, UnidentifiedImageError
 from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.episodes.layout import Camera, DatasetError, inside, open_parquet, unreadable
 
-CHUNK = 64  # frames per chunk at most
+CHUNK = 64  # frames per chunk at most; fewer where they are large:
+CHUNK_BYTES = 1 << 22  # four of 480x640. Copied together they are resized faster, but only while in a cache
 
 Chunk = tuple[int, np.ndarray]  # first row, uint8 [n, 3, H, W]
 
@@ -93,6 +94,13 @@ def _image_chunks(rows: np.ndarray, images: list[np.ndarray]) -> Iterator[Chunk]
         if i == len(images) or rows[i] != rows[i - 1] + 1 or images[i].shape != images[i - 1].shape:
             yield int(rows[begin]), stack_images(images[begin:i])
             begin = i
+
+
+def fits(image: np.ndarray, held: list[np.ndarray], most: int = CHUNK) -> bool:
+    """Whether a picture [H, W, 3] goes into the same chunk as those that are held."""
+    count = len(held) + 1
+    same = not held or image.shape == held[0].shape
+    return same and count <= most and (not held or count * image.nbytes <= CHUNK_BYTES)
 
 
 def stack_images(images: list[np.ndarray]) -> np.ndarray:

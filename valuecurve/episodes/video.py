@@ -24,7 +24,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from valuecurve.episodes.dataset import EpisodeDataset
-from valuecurve.episodes.images import CHUNK, Chunk, decode_images, stack_images
+from valuecurve.episodes.images import CHUNK, Chunk, decode_images, fits, stack_images
 from valuecurve.episodes.layout import Camera, DatasetError, unreadable
 
 DECODERS = ("pyav", "torchcodec")
@@ -177,7 +177,7 @@ def _chunks(wanted: Wanted, images: Iterator[np.ndarray]) -> Iterator[Chunk]:
     held: list[np.ndarray] = []
     first = have = 0
     for image in images:
-        if held and (len(held) == CHUNK or wanted.rows[have] != wanted.rows[have - 1] + 1):
+        if held and (not fits(image, held) or wanted.rows[have] != wanted.rows[have - 1] + 1):
             yield int(wanted.rows[first]), stack_images(held)
             held, first = [], have
         held.append(image)

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from ..episodes import Camera, DatasetError, EpisodeDataset
-from ..episodes.images import decode_images
+from ..episodes.images import decode_images, fits
 from ..episodes.video import Wanted, decode_file, plan_files
 from ..processing_value import resize_images
 
-CHUNK = 16  # pictures that are resized, and handed on, at a time; fewer where they are large:
-CHUNK_BYTES = 1 << 22  # four of 480x640. Copying them together costs less than it saves, up to here
+CHUNK = 16  # pictures that are resized, and handed on, at a time; fewer where they are large
 QUEUE = 16  # chunks that a camera may be ahead: at most 38 MB at 224 pixels
 
 
@@ -153,7 +152,7 @@ def _chunks(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
             frame = next(frames, None)
         except DatasetError as error:
             frame, failure = None, error
-        if held and (frame is None or not _fits(frame, held)):
+        if held and (frame is None or not fits(frame, held, CHUNK)):
             yield np.stack(held)
             held = []
         if frame is None:
@@ -161,12 +160,6 @@ def _chunks(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         held.append(frame)
     if failure is not None:
         raise failure
-
-
-def _fits(frame: np.ndarray, held: list[np.ndarray]) -> bool:
-    """Whether a frame goes into the same chunk as those that are held."""
-    count = len(held) + 1
-    return frame.shape == held[0].shape and count <= CHUNK and count * frame.nbytes <= CHUNK_BYTES
 
 
 # -- all cameras -------------------------------------------------------------------------------------------
