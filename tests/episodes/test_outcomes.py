@@ -146,5 +146,5 @@ def test_v21_metadata_of_mixed_types_is_read(make):
 
 
 def test_assume_must_be_an_outcome(make):
-    with pytest.raises(DatasetError, match="assume must be 'success' or 'failure', got 'yes'"):
+    with pytest.raises(DatasetError, match="--assume-outcome must be success or failure, got 'yes'"):
         outcomes_of(make, assume="yes")

@@ -190,6 +190,7 @@ def test_unknown_outcomes_are_told_and_drawn_as_such(make):
         (["--tag", "t", "--format", "jpg"], ["--format must be some of png, svg, pdf"]),
         (["--tag", "t", "--camera", "wirst"], ["no camera 'wirst'", "did you mean 'wrist'?"]),
         (["--tag", "t", "--outcome-column", "nothing"], ["nothing"]),
+        (["--tag", "t", "--assume-outcome", "maybe"], ["--assume-outcome must be success or failure, got"]),
     ],
 )
 def test_what_cannot_be_is_named_with_what_to_do(scored_partly, arguments, messages):

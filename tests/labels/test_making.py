@@ -385,7 +385,7 @@ def test_a_reward_that_is_empty_names_its_frame(make):
         ({"stages": 10**11}, "--per-stage must be from 1 to 1000"),
         ({"slices": 1}, "--slices must be from 2 to 1000, got 1"),
         ({"slices": 10**11}, "--slices must be from 2 to 1000"),
-        ({"assume_outcome": "maybe"}, "--assume-outcome must be success, failure, got 'maybe'"),
+        ({"assume_outcome": "maybe"}, "--assume-outcome must be success or failure, got 'maybe'"),
         ({"progress": "value"}, "--progress needs --mode progress"),
         ({"stage_column": "p"}, "--stage-column needs --per-stage"),
         ({"fail_penalty": 5.0}, "--fail-penalty needs --fail penalty"),

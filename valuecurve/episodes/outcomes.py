@@ -26,6 +26,8 @@ FRAME_COLUMNS = ("next.success", "is_success")
 EPISODE_COLUMNS = ("success", "episode_success")
 REWARD_COLUMNS = ("next.reward", "reward")
 NAME_IT = "--outcome-column; training: --data.outcome_column"
+ASSUME_IT = "--assume-outcome success; training: --data.assume_outcome success"
+ASSUMED = ("success", "failure")
 
 
 @dataclass
@@ -57,8 +59,7 @@ def resolve_outcomes(
     Raises:
         DatasetError: no outcome column, or cells that are empty, NaN or no outcome; names the episodes.
     """
-    if assume not in (None, "success", "failure"):
-        raise DatasetError(f"assume must be 'success' or 'failure', got {assume!r}")
+    check_assumed(assume)
     if column is None and (beside := read_outcomes(dataset, values)) is not None:
         where = outcome_file(dataset, values)
         source = f"{where.parent.name}/{where.name}"
@@ -80,6 +81,14 @@ def resolve_outcomes(
     dense = _dense(dataset, name, source) if unnamed_reward else []
     outcomes.warnings = dense or _all_equal(dataset, outcomes.success, source)
     return outcomes
+
+
+def check_assumed(assume: str | None) -> None:
+    """Raises DatasetError when `assume`, which every command calls --assume-outcome, is no outcome."""
+    if assume is not None and assume not in ASSUMED:
+        near = difflib.get_close_matches(assume, ASSUMED, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise DatasetError(f"--assume-outcome must be success or failure, got {assume!r}{hint}")
 
 
 def _all_equal(dataset: EpisodeDataset, success: np.ndarray, source: str) -> list[str]:
@@ -190,7 +199,7 @@ def _complete(
     if empty.any() and assume is None:
         raise DatasetError(
             f"{dataset.root}: {name} is empty (null or NaN) in {_episodes(dataset, empty)}; fill it in, name "
-            "another column (outcome_column), or state what to assume (assume_outcome)"
+            f"another column ({NAME_IT}), or state what to assume ({ASSUME_IT})"
         )
     if empty.any():
         source += f"; {int(empty.sum())} episodes assumed {assume}"
@@ -203,8 +212,7 @@ def _no_outcome(dataset: EpisodeDataset) -> DatasetError:
     return DatasetError(
         f"{dataset.root}: no outcome for {_episodes(dataset, everything)}: none of {looked} exists. Name "
         f"the column that holds it ({NAME_IT}), give outcomes of your own "
-        "(valuecurve relabel-outcomes), or state what to assume (--assume-outcome success; training: "
-        "--data.assume_outcome success)"
+        f"(valuecurve relabel-outcomes), or state what to assume ({ASSUME_IT})"
     )
 
 

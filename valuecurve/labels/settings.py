@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, fields
 
 from valuecurve.episodes.layout import DatasetError
+from valuecurve.episodes.outcomes import check_assumed
 
 MODES = ("n_step", "full", "progress")
 SCOPES = ("task", "global")
@@ -44,7 +45,7 @@ class LabelSettings:
         _choice("mode", self.mode, MODES)
         _choice("scope", self.scope, SCOPES)
         _choice("fail", self.fail or "floor", ("floor", "penalty"))
-        _choice("assume_outcome", self.assume_outcome or "success", ("success", "failure"))
+        check_assumed(self.assume_outcome)
         if not number:
             _choice("scale", str(self.scale), ("checkpoint", "task_max", "episode"), " or a number of frames")
         rules = (
