@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from valuecurve.cli import app
 from valuecurve.evaluation.eval_results import eval_result_entries, eval_results
+from valuecurve.evaluation.probes import NAMES as PROBES
+from valuecurve.evaluation.report import FORECASTS
 from valuecurve.evaluation.report_text import command_of, markdown
 
 TASKS = ("push the <b>puck</b> | to *goal*", "open `the` drawer")
@@ -147,6 +149,14 @@ def test_the_table_fits_a_terminal_of_80_columns(written):
     rows = [line for line in lines if line.startswith(("NLL", "Top-1", "RMSE", "AUROC"))]
     assert len(rows) == 5 and max(map(len, rows)) <= 80
     assert str(written.folder / "report.md") in lines and "Images shuffled: With" in written.printed
+
+
+def test_table_and_text_call_the_probes_alike(written):
+    for probe, name in PROBES.items():
+        first, second = FORECASTS[probe].split("\n")
+        assert name == f"{first} {second}".replace("Instr.", "Instruction")  # short, for 80 columns
+        assert f"\n{name}: " in written.printed and f"**{name}.**" in written.text
+    assert "Instr." in written.printed and "swapped" in written.printed
 
 
 def test_the_command_of_the_report_says_what_differs_from_the_defaults(written):

@@ -2,7 +2,7 @@
 
     shuffled_images       pictures of another episode of the same task, at the same share of its length
                           (of another task where it is the only episode of its task)
-    swapped_instruction   the text of another task
+    swapped_instruction   the instruction of another task
     reversed_frames       the episode's pictures in reverse order: frame t shows the picture of frame T - t
 
 Everything else of a frame stays as it is: target, state, and whichever of pictures and text is not replaced.
@@ -113,7 +113,7 @@ def finding(
     before, after = metrics["model"], metrics[name]
     if name == "reversed_frames":
         return _reversed_finding(before, after, moved, has_state)
-    what = "pictures of other episodes" if name == "shuffled_images" else "the text of another task"
+    what = "pictures of other episodes" if name == "shuffled_images" else "the instruction of another task"
     seen = "the pictures of this very episode" if name == "shuffled_images" else "the instruction"
     if moved["mean_change"] < NO_MOVE:
         return f"With {what} the values hardly move ({moved['mean_change']:.3f}): the model ignores {seen}."

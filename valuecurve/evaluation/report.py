@@ -43,7 +43,7 @@ FORECASTS = {
     "constant": "\nConstant",
     "elapsed_time": "Elapsed\ntime",
     "shuffled_images": "Images\nshuffled",
-    "swapped_instruction": "Text\nswapped",
+    "swapped_instruction": "Instr.\nswapped",
     "reversed_frames": "Frames\nreversed",
 }
 SHORT = {

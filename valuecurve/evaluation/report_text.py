@@ -209,8 +209,8 @@ def _probes(report: dict) -> str:
     text = (
         "The same frames once more, each time with one thing replaced; targets stay. *Images shuffled* shows "
         "the pictures of another episode of the same task, at the same share of its length; *Instruction "
-        "swapped* gives the text of another task; *Frames reversed* plays the pictures backwards. Skill is "
-        "1 − CRPS / CRPS of the constant forecast."
+        "swapped* gives the instruction of another task; *Frames reversed* plays the pictures backwards. "
+        "Skill is 1 − CRPS / CRPS of the constant forecast."
     )
     return f"## What the model looks at\n\n{text}\n\n{findings}\n\n{drawn}"
 
