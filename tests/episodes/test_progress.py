@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from valuecurve.episodes import progress
 from valuecurve.episodes.progress import frame_bar
 
@@ -27,3 +29,14 @@ def test_nothing_is_said_where_nothing_was_asked_for(capsys, monkeypatch):
         with frame_bar("scoring", total, shown=shown) as advance:
             advance(total)
     assert not re.sub(r"\s", "", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("done", "left"), [(0, False), (5, True)])
+def test_a_bar_stays_above_an_error_only_where_something_was_done(capsys, monkeypatch, done, left):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    with pytest.raises(ValueError), frame_bar("frames", 10, shown=True) as advance:
+        advance(done)
+        raise ValueError
+    screen = capsys.readouterr().err
+    last = screen[screen.rindex("frames/s") :]
+    assert ("\x1b[2K" not in last) == left  # the line is wiped

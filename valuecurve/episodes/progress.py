@@ -41,5 +41,7 @@ class frame_bar:
             line = f"{self.text}: {done:,.0f} of {self.total:,} frames, {rate:.0f} frames/s, {left} left"
             self.console.print(line, soft_wrap=True)
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        done = self.progress.tasks[self.task].completed
+        self.progress.live.transient = kind is not None and not done  # no bar above an error at once
         self.progress.stop()

@@ -200,4 +200,4 @@ def _all_curves(scored: Scored) -> list[Curve]:
 
 def _bar(shown: bool) -> Progress:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    return Progress(*columns, console=Console(stderr=True), disable=not shown)
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
