@@ -156,6 +156,23 @@ def test_the_command_fails_with_one_line(make, tmp_path):
     assert code == 1 and output.startswith("error: ") and len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("place", [".", "data", "meta", "videos/../own"])
+def test_no_command_takes_a_folder_of_the_dataset_for_sidecars(make, tmp_path, place):
+    root, path = make(cameras={}), csv_of(tmp_path, table(enumerate(WORDS)))
+    before = sorted(root.rglob("*"))
+    for words in (
+        ("relabel-outcomes", "--csv", path),
+        ("relabel-outcomes", "--csv", path, "--dry-run"),
+        ("label", "--tag", "t"),
+        ("label", "--tag", "t", "--targets-only"),
+        ("plot", "--tag", "t"),
+        ("inspect",),
+    ):
+        code, output = run(words[0], root, *words[1:], "--values", root / place)
+        assert code == 1 and f"--values {root / place} lies among the files of the dataset" in output, words
+    assert sorted(root.rglob("*")) == before
+
+
 def test_inspect_finds_a_sidecar_elsewhere(make, tmp_path):
     root, path = make(outcome=None), csv_of(tmp_path, table(enumerate(WORDS)))
     code, output = run("relabel-outcomes", root, "--csv", path, "--values", tmp_path / "V")

@@ -28,6 +28,7 @@ def relabel_outcomes(
 
     try:
         opened = open_dataset(dataset)
+        opened.values_folder(values)  # refused before the file is read, and by --dry-run too
         success = read_outcome_csv(opened, csv)
         path = None
         if output is not None and not dry_run:

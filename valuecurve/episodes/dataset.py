@@ -57,6 +57,23 @@ class EpisodeDataset:
             return self.root / "values"
         return Path("values") / self.hub.repo.replace("/", "--")
 
+    def values_folder(self, values: str | Path | None) -> Path:
+        """The folder of its sidecars: the one that --values names, else `values`; it need not exist.
+
+        Raises:
+            DatasetError: a place among the files of the dataset, which never change.
+        """
+        if values is None:
+            return self.values
+        place, root = Path(values).resolve(), self.root.resolve()
+        around = (place, *place.parents)
+        if root in around and root / "values" not in around:
+            raise DatasetError(
+                f"--values {values} lies among the files of the dataset {self.root}: choose a folder outside "
+                "of it, or leave the option out (its own place is the folder values)"
+            )
+        return Path(values)
+
     @property
     def origin(self) -> dict[str, str]:
         """For manifests: name and commit of a dataset of the Hub, else nothing."""

@@ -20,8 +20,12 @@ FAILURE_WORDS = frozenset({"failure", "fail", "failed", "unsuccessful", "false",
 
 
 def outcome_file(dataset: EpisodeDataset, values: str | Path | None = None) -> Path:
-    """Where the sidecar lies: in `values`, by default `dataset.values`. It need not exist."""
-    return (Path(values) if values is not None else dataset.values) / FILE
+    """Where the sidecar lies: in `values`, by default `dataset.values`. It need not exist.
+
+    Raises:
+        DatasetError: a place among the files of the dataset.
+    """
+    return dataset.values_folder(values) / FILE
 
 
 def read_outcome_csv(dataset: EpisodeDataset, path: str | Path) -> np.ndarray:
@@ -90,7 +94,7 @@ def write_outcomes(dataset: EpisodeDataset, success: np.ndarray, values: str | P
     """Write the sidecar: outcomes bool `[E]` in the order of `dataset.episodes`. Returns its path.
 
     Raises:
-        DatasetError: the folder cannot be written.
+        DatasetError: the folder cannot be written, or lies among the files of the dataset.
     """
     path = outcome_file(dataset, values)
     table = pa.table({"episode_index": dataset.episode_ids, "success": np.asarray(success, bool)})
@@ -114,7 +118,8 @@ def read_outcomes(dataset: EpisodeDataset, values: str | Path | None = None) -> 
     """Outcomes bool `[E]` of the sidecar; None where there is none.
 
     Raises:
-        DatasetError: outcomes of another dataset or another revision of it, or a damaged file.
+        DatasetError: outcomes of another dataset or another revision of it, a damaged file, or `values` among
+            the files of the dataset.
     """
     path = outcome_file(dataset, values)
     if not path.is_file() and dataset.hub is not None and values is None:

@@ -61,16 +61,7 @@ def tag_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = No
     """
     if not TAG.fullmatch(tag) or set(tag) == {"."}:
         raise DatasetError(f"the tag {tag!r} must be made of letters, digits and . _ - only, 100 at most")
-    if values is None:
-        return dataset.values / tag
-    place, root = Path(values).resolve(), dataset.root.resolve()
-    around = (place, *place.parents)
-    if root in around and root / "values" not in around:
-        raise DatasetError(
-            f"--values {values} lies among the files of the dataset {dataset.root}: choose a folder outside "
-            "of it, or leave the option out (its own place is the folder values)"
-        )
-    return Path(values) / tag
+    return dataset.values_folder(values) / tag
 
 
 def kept_folder(dataset: EpisodeDataset, tag: str, values: str | Path | None = None) -> Path:
