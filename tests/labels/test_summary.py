@@ -1,16 +1,18 @@
 """summary.py: the figures of the table, by hand and against those of open-value."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 from tiny_scores import write_scores
 
 from valuecurve.episodes import open_dataset
 from valuecurve.labels.making import make_labels
 from valuecurve.labels.settings import LabelSettings
-from valuecurve.labels.summary import summarise
+from valuecurve.labels.summary import print_summary, summarise
 from valuecurve.scoring import read_scores
 
 CASES = json.loads((Path(__file__).parents[1] / "conformance" / "seed1_open_value.json").read_text())["cases"]
@@ -57,6 +59,20 @@ def test_stages_have_rows_of_their_own(make):
         ("push the puck", 1, 2),
         ("open the drawer", 0, 3),
     ]
+
+
+@pytest.mark.parametrize("stages", [None, 2])
+def test_a_terminal_of_80_columns_shows_the_whole_distribution(make, stages):
+    summary = labelled(make, np.array([-4, 3, 2, 1, 50, 5, 40, 0, 30.0]) / 60, stages=stages)
+    summary["tasks"][0]["task"] = "push the puck to the goal that is marked by the red cross on the table"
+    console = Console(file=io.StringIO(), width=80, markup=False, emoji=False, highlight=False)
+    print_summary(summary, console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in printed and "in failures" in printed
+    last = printed.splitlines()[-1].split()
+    levels = [summary["all"]["advantage"][name] for name in ("5%", "25%", "median", "75%", "95%")]
+    assert last == ["all", *(f"{level:+.3f}" for level in levels)]
+    assert all(f"{row['threshold']:+.4f}" in printed for row in summary["tasks"])
 
 
 @pytest.mark.parametrize(("horizon", "noted"), [(10, False), (11, True)])

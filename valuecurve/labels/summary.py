@@ -1,5 +1,7 @@
 """What a labelling looks like, per task and stage: for people, and with --json for programs."""
 
+from collections.abc import Callable
+
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +11,6 @@ from valuecurve.labels.making import Labelling, parts_of
 
 QUANTILES = {"5%": 0.05, "25%": 0.25, "median": 0.5, "75%": 0.75, "95%": 0.95}
 LONG = 1 / 3  # of the median episode: a horizon above it is noted (ours)
-SHOWN = ((110, tuple(QUANTILES)), (92, ("5%", "median", "95%")), (0, ("median",)))  # by console width
 
 
 def summarise(labelling: Labelling) -> dict:
@@ -98,26 +99,20 @@ def _mean(flags: np.ndarray) -> float | None:
 def print_summary(summary: dict, console: Console) -> None:
     """Show a summary. The console should not interpret markup: task texts are shown as they are.
 
-    A narrow console gets fewer quantiles.
+    Two tables, of the frames and of their advantages, each for 80 columns.
     """
-    settings, rows = summary["settings"], summary["tasks"]
+    settings, rows = summary["settings"], list(summary["tasks"])
     for line in _how(summary):
         console.print(line, soft_wrap=True)
-    staged = any("stage" in row for row in rows)
-    quantiles = next(names for width, names in SHOWN if console.width >= width)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("task", max_width=44)
-    if staged:
-        table.add_column("stage", justify="right")
-    for name in ("frames", *quantiles, "threshold", "positive", "in successes", "in failures"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        stage = [str(row["stage"])] if staged else []
-        table.add_row(one_line(row["task"]), *stage, *_cells(row, quantiles, f"{row['threshold']:+.4f}"))
     if len(rows) > 1:
-        table.add_row("all", *([""] if staged else []), *_cells(summary["all"], quantiles, ""))
-    console.print()
-    console.print(table)
+        rows.append({"task": "all", "threshold": None, **summary["all"]})
+    shares = ("frames", "positive", "in successes", "in failures")
+    for heading, names, cells in (
+        ("task", shares, _share_cells),
+        ("advantages", (*QUANTILES, "threshold"), _level_cells),
+    ):
+        console.print()
+        console.print(_table(rows, heading, names, cells))
     if settings["slices"]:
         console.print(
             f"\nslices: 0 (lowest advantages) … {settings['slices'] - 1}, of equal size in each group",
@@ -147,7 +142,25 @@ def _how(summary: dict) -> list[str]:
     return lines
 
 
-def _cells(row: dict, quantiles: tuple[str, ...], threshold: str) -> list[str]:
-    levels = [f"{row['advantage'][name]:+.3f}" for name in quantiles]
+def _table(
+    rows: list[dict], heading: str, names: tuple[str, ...], cells: Callable[[dict], list[str]]
+) -> Table:
+    staged = any("stage" in row for row in rows)
+    table = Table(box=None, pad_edge=False)
+    table.add_column(heading, max_width=44)
+    for name in (*(["stage"] if staged else []), *names):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        stage = [str(row.get("stage", ""))] if staged else []
+        table.add_row(one_line(row["task"]), *stage, *cells(row))
+    return table
+
+
+def _share_cells(row: dict) -> list[str]:
     shares = [row[name] for name in ("positive", "positive_in_successes", "positive_in_failures")]
-    return [f"{row['frames']:,}", *levels, threshold, *("–" if s is None else f"{s:.1%}" for s in shares)]
+    return [f"{row['frames']:,}", *("–" if share is None else f"{share:.1%}" for share in shares)]
+
+
+def _level_cells(row: dict) -> list[str]:
+    threshold = "" if row["threshold"] is None else f"{row['threshold']:+.4f}"
+    return [*(f"{row['advantage'][name]:+.3f}" for name in QUANTILES), threshold]
