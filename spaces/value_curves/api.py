@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 from limits import VisitorError
+from presence import watch_visitor
 from service import Analysed, Service
 
 
@@ -34,6 +35,7 @@ def add_api(service: Service, at_once: int, examples_at_once: int) -> None:
             state,
             fps,
             None if episode is None else int(episode),
+            watch_visitor(),
         )
         return _curve(service, find)
 

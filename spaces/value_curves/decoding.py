@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from limits import Limits, VisitorError
+from limits import LEFT, Limits, VisitorError
 
 from valuecurve.processing_value import resize_images
 
@@ -26,6 +27,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"
 KEPT_PREFIXES = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "VALUECURVE_CACHE")
 Size = tuple[int, str]  # side in pixels and interpolation, as of a processor
 Progress = Callable[[float, str], None]  # share that is done, and what is being done
+LOOK = 1.0  # seconds between two looks at whether the visitor is still there
 
 
 @dataclass
@@ -61,8 +63,19 @@ class Episode:
         return len(self.task_index)
 
 
+def nobody_leaves() -> bool:
+    """`gone` of those who wait to the end."""
+    return False
+
+
 def read_episode(
-    request: Request, work: Path, videos: Path, sizes: Sequence[Size], limits: Limits, progress: Progress
+    request: Request,
+    work: Path,
+    videos: Path,
+    sizes: Sequence[Size],
+    limits: Limits,
+    progress: Progress,
+    gone: Callable[[], bool] = nobody_leaves,
 ) -> Episode:
     """Decode an episode.
 
@@ -70,9 +83,10 @@ def read_episode(
         work: an empty folder, to be removed when the frames are no longer needed.
         videos: folder of the browser's videos.
         sizes: what the models look at.
+        gone: whether the visitor has left; the process is ended then.
 
     Raises:
-        VisitorError: it cannot be read, or it is beyond the limits.
+        VisitorError: it cannot be read, it is beyond the limits, or the visitor has left.
     """
     path = work / "request.json"
     about = asdict(request) | {"limits": asdict(limits), "work": str(work), "videos": str(videos)}
@@ -86,18 +100,23 @@ def read_episode(
         stderr=(work / "log").open("wb"),
         start_new_session=True,
     )
-    late = threading.Event()
+    late, over = threading.Event(), threading.Event()
+    end = time.monotonic() + limits.decode_seconds
 
-    def end() -> None:
-        late.set()
-        kill(process)
+    def watch() -> None:
+        while not over.wait(min(LOOK, limits.decode_seconds)):
+            if time.monotonic() >= end:
+                late.set()
+            if late.is_set() or gone():
+                return kill(process)
 
-    clock = threading.Timer(limits.decode_seconds, end)
-    clock.daemon = True
-    clock.start()
+    watcher = threading.Thread(target=watch, name="watch decoding", daemon=True)
+    watcher.start()
     try:
         return _receive(process, work, sizes, limits, progress)
     except _Ended as ended:
+        if gone():
+            raise VisitorError(LEFT) from ended
         if late.is_set():
             raise VisitorError(
                 f"Reading this took longer than {limits.decode_seconds:.0f} s: send a shorter or smaller "
@@ -109,7 +128,8 @@ def read_episode(
             "video again as MP4 (H.264), smaller if it is large."
         ) from ended
     finally:
-        clock.cancel()
+        over.set()
+        watcher.join()
         kill(process)
         process.wait(60)
         if process.stdout:

@@ -11,6 +11,9 @@ class VisitorError(Exception):
     """Something that a visitor can put right: plain text that says what was seen and what to do."""
 
 
+LEFT = "Nobody waits for this curve any more: ask again."  # for a visitor who has left, so read by nobody
+
+
 def _number(name: str, default: float):
     return field(default_factory=lambda: float(os.environ.get(f"VALUECURVE_{name}", default)))
 

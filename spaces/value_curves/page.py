@@ -16,6 +16,7 @@ from api import add_api
 from limits import VisitorError
 from PIL import Image
 from player import player
+from presence import watch_visitor
 from service import EXAMPLES, Analysed, Service
 
 from valuecurve.episodes import decode_video, open_dataset
@@ -221,7 +222,7 @@ def _find(service: Service, what: str, values: tuple, request: gr.Request, progr
     """Payload, message, what stands below the player, and `what` itself, of a visitor's choice."""
     form = dict(zip(GIVEN, values, strict=True))
     models = [form["model"] or "", form["compare"] or ""]
-    session = request.session_hash or ""
+    session, gone = request.session_hash or "", watch_visitor()
 
     def show(share: float, text: str) -> None:
         progress(min(share, 1.0), desc=text)
@@ -231,12 +232,12 @@ def _find(service: Service, what: str, values: tuple, request: gr.Request, progr
         if kind == "example":
             analysed = service.example(example, models, show)
         elif kind == "hub":
-            analysed = service.hub(form["hub_dataset"], form["hub_episode"], models, session, show)
+            analysed = service.hub(form["hub_dataset"], form["hub_episode"], models, session, show, gone)
         else:
             names = ("state", "fps", "episode")
             more = {name: form[name] for name in names}
             more["fps"] = _number(form["fps"])
-            analysed = service.upload(form["files"], form["task"], models, session, show, **more)
+            analysed = service.upload(form["files"], form["task"], models, session, show, gone=gone, **more)
     except VisitorError as error:
         return [None, _message(str(error)), "", what]
     except Exception:

@@ -5,6 +5,7 @@ import re
 import secrets
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import numpy as np
 import zero
 from analysis import make_payload, score, size_of
 from checkpoints import Checkpoints
-from decoding import Episode, Progress, Request, forget, read_episode
-from limits import Limits, VisitorError, clean_task
+from decoding import Episode, Progress, Request, forget, nobody_leaves, read_episode
+from limits import LEFT, Limits, VisitorError, clean_task
 from results import Result, Results
 
 from valuecurve.episodes import open_dataset, resolve_outcomes
@@ -107,11 +108,12 @@ class Service:
         state: str | None = None,
         fps: float | None = None,
         episode: int | None = None,
+        gone: Callable[[], bool] = nobody_leaves,
     ) -> Analysed:
-        """Uploaded videos or a zip.
+        """Uploaded videos or a zip. `gone`: whether the visitor has left.
 
         Raises:
-            VisitorError: what is wrong with them.
+            VisitorError: what is wrong with them; the visitor has left.
         """
         files = [file for file in files or [] if file]
         if not files:
@@ -132,15 +134,21 @@ class Service:
                 f"{fps:g} frames a second: it must be between 0.1 and 240. Leave it empty if unsure."
             )
         request = Request(files=files, state=state, fps=fps or None, episode=whole_number(episode))
-        return self._analyse(request, task, models, session, progress)
+        return self._analyse(request, task, models, session, progress, gone=gone)
 
     def hub(
-        self, dataset: str, episode: int | None, models: list[str], session: str, progress: Progress
+        self,
+        dataset: str,
+        episode: int | None,
+        models: list[str],
+        session: str,
+        progress: Progress,
+        gone: Callable[[], bool] = nobody_leaves,
     ) -> Analysed:
-        """An episode of a public dataset of the Hub.
+        """An episode of a public dataset of the Hub. `gone`: whether the visitor has left.
 
         Raises:
-            VisitorError: no such dataset or episode.
+            VisitorError: no such dataset or episode; the visitor has left.
         """
         name = (dataset or "").strip().removeprefix("https://huggingface.co/datasets/").rstrip("/")
         if not HUB_NAME.fullmatch(name) or ".." in name:
@@ -150,7 +158,7 @@ class Service:
                 "like @ and a revision."
             )
         request = Request(dataset=name, episode=whole_number(episode))
-        return self._analyse(request, None, models, session, progress)
+        return self._analyse(request, None, models, session, progress, gone=gone)
 
     def _analyse(
         self,
@@ -160,8 +168,10 @@ class Service:
         session: str | None,
         progress: Progress,
         number: int | None = None,
+        gone: Callable[[], bool] = nobody_leaves,
     ) -> Analysed:
         """The work itself. `number`: what the episode is called, if not by its index."""
+        progress = while_here(progress, gone)
         names = self.checkpoints.check(models)
         has_own_task = bool(request.dataset) or any(file.lower().endswith(".zip") for file in request.files)
         if not has_own_task or (task and task.strip()):
@@ -179,7 +189,7 @@ class Service:
             sizes = [size_of(checkpoint) for checkpoint in loaded]
             progress(0.05, "Opening the episode")
             episode = read_episode(
-                request, work, result.folder, sizes, self.limits, part(progress, 0.05, 0.5)
+                request, work, result.folder, sizes, self.limits, part(progress, 0.05, 0.5), gone
             )
             text = decide_task(episode, task, self.limits)
             episode.episode = episode.episode if number is None else number
@@ -227,6 +237,17 @@ def whole_number(number: float | None) -> int:
     if not 0 <= number < 1e9 or number != int(number):  # NaN is in no range
         raise VisitorError(f"The episode is a whole number, 0 or more, not {number:g}.")
     return int(number)
+
+
+def while_here(progress: Progress, gone: Callable[[], bool]) -> Progress:
+    """Progress that raises VisitorError, and so ends the work, once the visitor has left."""
+
+    def show(share: float, text: str) -> None:
+        if gone():
+            raise VisitorError(LEFT)
+        progress(share, text)
+
+    return show
 
 
 def part(progress: Progress, begin: float, end: float) -> Progress:
