@@ -10,6 +10,7 @@ def texts_of(figure):
     figure.canvas.draw()
     texts = list(figure.texts)
     for axes in figure.axes:
+        texts += axes.texts
         for axis in (axes.xaxis, axes.yaxis):
             texts += [axis.label, *axis.get_ticklabels()] if axis.get_visible() else []
     shown = [text for text in texts if text.get_text() and text.get_visible()]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from made_up import curve, frames
 from matplotlib.colors import to_hex, to_rgb
-from page_checks import check_texts
+from page_checks import check_texts, texts_of
 from PIL import Image
 
 from valuecurve.evaluation import curve_picture, pick_thumbnails, pictures, quality_pictures, small_multiples
 from valuecurve.evaluation.page import drawing
-from valuecurve.evaluation.panel import positive_spans, thin, time_text, time_ticks
+from valuecurve.evaluation.panel import flat_text, positive_spans, thin, time_text, time_ticks
 from valuecurve.evaluation.style import DARK, LIGHT, outcome_text
 
 LONG = "Put the red cube 🟥 for $5 and $x^2$ into \n the second drawer from the top, then close it " * 3
@@ -103,9 +103,13 @@ def test_drawing_leaves_matplotlib_as_it_was(tmp_path):
         dict(probabilities=None, target=None, positive=None, scale_seconds=None),
         dict(v_min=-1.0, v_max=1.0, value=np.linspace(-1, 1, T), advantage=np.full(T, -1e-4)),
         dict(thumbnails=np.zeros((3, 3, 9, 160), np.uint8), thumbnail_frames=[0, 14, 29]),
+        dict(value=np.full(T, -1.0), success=False),
     ],
-    ids=["full", "one frame", "long texts", "one word, days", "value alone", "other ends", "wide frames"],
-)
+    ids=[
+        "full", "one frame", "long texts", "one word, days", "value alone", "other ends", "wide frames",
+        "all at the bottom",
+    ],
+)  # fmt: skip
 def test_no_text_leaves_the_page_or_touches_another(changes):
     it = full_curve(**changes)
     with drawing(False):
@@ -185,6 +189,26 @@ def test_the_heat_map_shows_each_frames_distribution():
     assert image.norm.vmax == pytest.approx(3 / 67)  # not more colour than an even forecast deserves
     with pytest.raises(ValueError, match="has no probabilities"):
         pictures.plot_heat_map(curve(probabilities=None), "never.png")
+
+
+def test_a_value_that_stays_at_the_bottom_is_said_and_its_probability_seen_below_the_line():
+    p = np.zeros((T, 201))
+    p[:, 0] = 1
+    it = curve(T, success=False, probabilities=p, value=np.full(T, -1.0))
+    with drawing(False):
+        pages = curve_picture._curve_page(it, False), curve_picture._heat_page(it, False)
+        rising = texts_of(curve_picture._curve_page(curve(T), False).figure)
+    for page in pages:
+        (text,) = [text for text, _ in texts_of(page.figure) if "stays" in text]
+        assert text == "The value stays at −1, as the target does: no success is expected."
+        assert page.figure.axes[0].get_ylim()[0] < -1.015
+    assert not any("stays" in text for text, _ in rising)
+    drawn = np.asarray(pages[1].figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    axes = pages[1].figure.axes[0]
+    x, y = axes.transData.transform((it.seconds / 2, -1.022)).astype(int)
+    assert drawn[len(drawn) - y, x, :3].tolist() == [0, 0x26, 0x3D]  # the darkest of the ramp
+    other = curve(T, value=np.full(T, -0.99), target=None, v_min=-1.0, v_max=1.0, probabilities=None)
+    assert flat_text(other) == "The value stays at −1."
 
 
 def test_twenty_thousand_frames_make_a_small_file(tmp_path):

@@ -15,6 +15,7 @@ from .panel import (
     draw_advantage,
     draw_target,
     draw_value,
+    flat_text,
     number_text,
     positive_spans,
     seconds_axis,
@@ -33,6 +34,7 @@ PLOT, LANE, LANE_GAP, TIMES = 2.45, 0.58, 0.13, 0.42
 SIZES = {"title": 12.5, "outcome": 9.0, "small": 7.6}  # points
 HEAT_COLUMNS = 1400  # of the heat map
 HEAT_ROWS = 67  # three bins of 201 each: single ones are combed where few targets fall
+LOWEST_ROW = 0.026  # how far it goes on below the lowest value, as a share of the value range
 BRIGHTEST = 0.995  # share of the cells, outer rows aside, that the scale of colours tells apart
 GAMMA = 0.6
 
@@ -140,6 +142,15 @@ def _draw_curve(axes: Axes, curve: Curve, page: Page) -> None:
     if len(curve) == 1:
         axes.plot(0, curve.value[0], "o", color=color_of(curve, theme), clip_on=False)
     _style(axes, curve, page)
+    _say_flat(axes, curve, page)
+
+
+def _say_flat(axes: Axes, curve: Curve, page: Page) -> None:
+    """Words above a value that stays at the bottom, where the picture is nearly empty."""
+    if (text := flat_text(curve)) is not None:
+        rim = [Stroke(linewidth=3, foreground=page.theme.paper), Normal()]
+        axes.annotate(text, (0, curve.v_min), (4, 8), textcoords="offset points", fontsize=SIZES["outcome"],
+                      color=page.theme.ink, path_effects=rim, zorder=6)  # fmt: skip
 
 
 def _style(axes: Axes, curve: Curve, page: Page) -> None:
@@ -217,6 +228,7 @@ def _heat_page(curve: Curve, dark: bool) -> Page:
         _draw_over(axes, curve, page)
         _style(axes, curve, page)
         axes.grid(visible=False)
+        _say_flat(axes, curve, page)
         axes.set_xlabel("time since the start of the episode", fontsize=SIZES["small"], labelpad=3)
         row = (curve.v_max - curve.v_min) / min(curve.probabilities.shape[1], HEAT_ROWS)
         _draw_ramp(page, image, row, head.explanation_y)
@@ -226,7 +238,8 @@ def _heat_page(curve: Curve, dark: bool) -> Page:
 def _draw_density(axes: Axes, curve: Curve, page: Page):
     """The probabilities as an image: some bins a row, each frame around its time.
 
-    All of a failure may be in the lowest bin: the colours are scaled to the others, and end there.
+    All of a failure may be in the lowest bin: the colours are scaled to the others, and end there; and the
+    lowest row goes on below its place, so that the line of a value that lies there does not hide it.
     """
     assert curve.probabilities is not None
     count, bins = curve.probabilities.shape
@@ -238,10 +251,13 @@ def _draw_density(axes: Axes, curve: Curve, page: Page):
     half = (curve.v_max - curve.v_min) / (bins - 1) / 2
     colors = LinearSegmentedColormap.from_list("density", page.theme.ramp)
     step = 0.5 / curve.fps if count > 1 else 0.0
-    extent = (-step, curve.seconds + step, curve.v_min - half, curve.v_max + half)
-    limits = axes.get_xlim(), axes.get_ylim()
-    image = axes.imshow(shown, origin="lower", aspect="auto", extent=extent, cmap=colors, zorder=0,
-                        norm=PowerNorm(GAMMA, 0, largest, clip=True), interpolation="nearest")  # fmt: skip
+    ends, bottom, top = (-step, curve.seconds + step), curve.v_min - half, curve.v_max + half
+    below = bottom - LOWEST_ROW * (curve.v_max - curve.v_min)
+    limits = axes.get_xlim(), (min(axes.get_ylim()[0], below), axes.get_ylim()[1])
+    options = dict(origin="lower", aspect="auto", cmap=colors, zorder=0, interpolation="nearest",
+                   norm=PowerNorm(GAMMA, 0, largest, clip=True))  # fmt: skip
+    image = axes.imshow(shown, extent=(*ends, bottom, top), **options)
+    axes.imshow(shown[:1], extent=(*ends, below, bottom), **options)
     axes.set(xlim=limits[0], ylim=limits[1])
     return image
 

@@ -131,6 +131,11 @@ class Curve:
         return f"labelled positive, {self.horizon} frame{'s' * (self.horizon > 1)} ahead"
 
     @property
+    def has_usual_range(self) -> bool:
+        """Whether 0 is a success, and -1 a failure or farthest away; of pairs of frames it is not so."""
+        return (self.v_min, self.v_max) == (-1.0, 0.0)
+
+    @property
     def has_seconds(self) -> bool:
         """Whether pictures tell seconds: where the scale is known, but not of failures. A -1 is no time."""
         return self.success is not False and self.scale_seconds is not None

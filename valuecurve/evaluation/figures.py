@@ -200,8 +200,7 @@ def spread(wanted: np.ndarray, distance: float, low: float, high: float) -> np.n
 
 def explanation(curves: Sequence[Curve]) -> str:
     """What the values mean."""
-    ends = {(curve.v_min, curve.v_max) for curve in curves}
-    if ends == {(-1.0, 0.0)}:
+    if all(curve.has_usual_range for curve in curves):
         return "How close is the robot to success?  0: there now.  −1: farthest away, or a failure."
     return "Predicted value: the higher, the better."
 

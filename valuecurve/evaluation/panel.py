@@ -16,6 +16,7 @@ POSITIVE_STRIP = 0.07  # height of the strip of positive frames, as a share of t
 COLUMNS = 1000  # of areas; lines are thinned by matplotlib
 INTERVAL_OPACITY = 0.20
 ADVANTAGE_OPACITY = (0.75, 0.55)  # above, below zero
+FLAT = 0.02  # share of the value range: what is this near to the lowest value is said to stay there
 LONG = 180  # seconds from which an axis is in minutes
 MINUTES = (30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 28800, 86400)  # steps between ticks, seconds
 
@@ -168,6 +169,16 @@ def style_values(axes: Axes, curve: Curve, theme: Theme = LIGHT) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
+
+
+def flat_text(curve: Curve) -> str | None:
+    """What is seen where the value never leaves its lowest end, in words; None where it does."""
+    near = curve.v_min + FLAT * (curve.v_max - curve.v_min)
+    if curve.value.max() > near:
+        return None
+    target = "" if curve.target is None or curve.target.max() > near else ", as the target does"
+    means = ": no success is expected" if curve.has_usual_range else ""
+    return f"The value stays at {number_text(curve.v_min)}{target}{means}."
 
 
 def number_text(value: float) -> str:
