@@ -1,6 +1,7 @@
 """One episode, large: its value over time with all that is known, or its distribution as a heat map."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -254,8 +255,9 @@ def _draw_density(axes: Axes, curve: Curve, page: Page):
     ends, bottom, top = (-step, curve.seconds + step), curve.v_min - half, curve.v_max + half
     below = bottom - LOWEST_ROW * (curve.v_max - curve.v_min)
     limits = axes.get_xlim(), (min(axes.get_ylim()[0], below), axes.get_ylim()[1])
-    options = dict(origin="lower", aspect="auto", cmap=colors, zorder=0, interpolation="nearest",
-                   norm=PowerNorm(GAMMA, 0, largest, clip=True))  # fmt: skip
+    norm = PowerNorm(GAMMA, 0, largest, clip=True)
+    options: dict[str, Any] = dict(origin="lower", aspect="auto", cmap=colors, norm=norm, zorder=0,
+                                   interpolation="nearest")  # fmt: skip
     image = axes.imshow(shown, extent=(*ends, bottom, top), **options)
     axes.imshow(shown[:1], extent=(*ends, below, bottom), **options)
     axes.set(xlim=limits[0], ylim=limits[1])
