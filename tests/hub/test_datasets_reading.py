@@ -26,6 +26,7 @@ from valuecurve.episodes import (
     write_outcomes,
 )
 from valuecurve.episodes.hub_errors import explain
+from valuecurve.labels.exports import folder as export_folder
 from valuecurve.labels.label_set import read_labels
 from valuecurve.scoring import read_scores
 from valuecurve.training.config import DataConfig
@@ -342,6 +343,32 @@ def test_an_export_of_a_dataset_of_the_hub_is_that_of_the_folder(hub, api, tmp_p
     theirs = {path.relative_to("b"): path.read_bytes() for path in Path("b").rglob("*") if path.is_file()}
     assert set(ours) == set(theirs)
     assert {path for path in ours if ours[path] != theirs[path]} <= {Path("meta/valuecurve.json")}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_cache_stays_bounded_while_an_export_is_made(hub, api, tmp_path, monkeypatch, links):
+    folder = make_dataset(tmp_path / "source", version="v2.1")
+    local = open_dataset(folder)
+    write_scores(local, "v1", noisy_values(local, resolve_outcomes(local).success))
+    assert run("label", str(folder), "--tag", "v1", "--horizon", "5").exit_code == 0
+    push(api, folder)
+    names = [path.relative_to(folder) for path in sorted((folder / "videos").rglob("*.mp4"))]
+    sizes = [(folder / name).stat().st_size for name in names]
+    limit = 3 * max(sizes)
+    monkeypatch.setenv("VALUECURVE_CACHE_GB", str(limit / 1e9))
+    cached, link = [], export_folder._linked
+
+    def watched(file: export_folder.Taken) -> bool:
+        videos = [path for path in hub_cache.cache_folder().rglob("*.mp4") if path.is_file()]
+        cached.append(sum(path.stat().st_size for path in {path.resolve() for path in videos}))
+        return links and link(file)
+
+    monkeypatch.setattr(export_folder, "_linked", watched)
+    result = run("export", REPO, "--tag", "v1", "--format", "lerobot", "--output", "made")
+    assert result.exit_code == 0, result.stderr
+    assert len(cached) == len(names) == 12 and sum(sizes) > 2 * limit
+    assert max(cached) <= limit + max(sizes)
+    assert all((Path("made") / name).read_bytes() == (folder / name).read_bytes() for name in names)
 
 
 # -- the other rooms ---------------------------------------------------------------------------------------

@@ -164,6 +164,10 @@ class EpisodeDataset:
         with self.hub.using(path):
             yield
 
+    def in_batches(self, paths: Iterable[Path]) -> Iterator[list[Path]]:
+        """Many of its files; those of the Hub a batch at a time, which stays until the next is asked for."""
+        yield from [list(paths)] if self.hub is None else self.hub.in_batches(paths)
+
     def ahead(self, paths: Iterable[Path]) -> None:
         """Say which files will be read soon: of a dataset of the Hub they are fetched in the background."""
         if self.hub is not None:

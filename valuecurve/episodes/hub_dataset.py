@@ -35,6 +35,7 @@ from valuecurve.episodes.layout import DatasetError
 logger = logging.getLogger(__name__)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 THREADS = 8  # files fetched at a time, as huggingface_hub's own default
+BATCH = 0.1  # share of the cache's bound that is fetched at a time where all files are needed
 LARGE = 50e6  # bytes from which on fetching takes seconds, and is shown
 _coming: set[Path] = set()  # files that are being fetched ahead
 
@@ -98,6 +99,24 @@ class HubFiles:
                     trim(self.cache)
                     break
             yield
+
+    def in_batches(self, paths: Iterable[Path]) -> Iterator[list[Path]]:
+        """Fetch many files a batch at a time, which stays until the next is asked for: so the bound holds."""
+        batch, size, room = [], 0, BATCH * limit_bytes()
+        for path in paths:
+            if batch and size + self.size(path) > room:
+                yield from self._batch(batch)
+                batch, size = [], 0
+            batch.append(path)
+            size += self.size(path)
+        yield from self._batch(batch)
+
+    def _batch(self, paths: list[Path]) -> Iterator[list[Path]]:
+        self.fetch(map(self.relative, paths))
+        with ExitStack() as stack:
+            for path in paths:
+                stack.enter_context(self.using(path))
+            yield paths
 
     def ahead(self, paths: Iterable[Path]) -> None:
         """Begin to fetch what will be wanted soon; what fails here fails again, and is told, in `using`."""

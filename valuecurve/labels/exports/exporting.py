@@ -23,7 +23,7 @@ from valuecurve.labels.exports.formats import (
     write_sidecar,
 )
 from valuecurve.labels.exports.metadata import write_json, write_tasks_jsonl
-from valuecurve.labels.exports.rewriting import rewrite_tables, unchanged
+from valuecurve.labels.exports.rewriting import rewrite_tables, take_over
 from valuecurve.labels.label_set import LabelSet, read_labels
 from valuecurve.labels.shares import label_shares
 
@@ -85,7 +85,7 @@ def export_labels(
             write_flat(dataset, labels, template, target)
         else:
             written = _write_dataset(format, kept, _renumbered(labels, kept), tag, template, target)
-            linked, copied = folder.take_over(unchanged(kept, written, labels.folder.parent, target))
+            linked, copied = take_over(kept, written, labels.folder.parent, target)
         write_json(_provenance(labels, kept, tag, format, template), target / folder.MARK)
         if (labels.folder / PICTURE).is_file():
             shutil.copyfile(labels.folder / PICTURE, target / PICTURE)

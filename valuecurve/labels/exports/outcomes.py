@@ -9,7 +9,7 @@ from valuecurve.episodes.dataset import EpisodeDataset
 from valuecurve.labels.exports import folder
 from valuecurve.labels.exports.changes import Changes, check_columns, everything
 from valuecurve.labels.exports.metadata import write_json
-from valuecurve.labels.exports.rewriting import rewrite_tables, unchanged
+from valuecurve.labels.exports.rewriting import rewrite_tables, take_over
 
 COLUMN = "next.success"
 
@@ -37,7 +37,7 @@ def export_outcomes(
     check_columns(dataset, changes)
     with folder.new_folder(output) as target:
         written = rewrite_tables(kept, changes, target)
-        folder.take_over(unchanged(kept, written, dataset.values, target))
+        take_over(kept, written, dataset.values, target)
         about = {"key": dataset.key, "fingerprint": dataset.fingerprint}
         made = {"format": "outcomes", "valuecurve": valuecurve.__version__, "dataset": about}
         write_json(made, target / folder.MARK)

@@ -22,23 +22,31 @@ def rewrite_tables(kept: Kept, changes: Changes, target: Path) -> set[Path]:
     return rewrite_data(kept, changes.arrays(kept), target) | write_metadata(kept, changes, target)
 
 
-def unchanged(kept: Kept, written: set[Path], values: Path, target: Path) -> Iterator[folder.Taken]:
-    """Every file of the dataset that was not written anew; its sidecars and hidden files stay behind."""
+def take_over(kept: Kept, written: set[Path], values: Path, target: Path) -> tuple[int, int]:
+    """Link or copy every file of the dataset that was not written anew, some of the Hub's at a time.
+
+    Returns:
+        how many were hard-linked, and how many bytes were copied because links were not possible.
+    """
+    linked = copied = 0
+    files = {file.source: file for file in _unchanged(kept, written, values, target)}
+    for batch in kept.dataset.in_batches(files):
+        links, copies = folder.take_over(files[path] for path in batch)
+        linked, copied = linked + links, copied + copies
+    return linked, copied
+
+
+def _unchanged(kept: Kept, written: set[Path], values: Path, target: Path) -> Iterator[folder.Taken]:
+    """Every file that was not written anew; sidecars and hidden files stay behind."""
     dataset, root, moved = kept.dataset, kept.dataset.root, kept.moved_files(target)
     left = {(root / "values").resolve(), values.resolve()}
     pictures = {path.relative_to(root) for path in dataset.data_files if _holds_images(dataset)}
     known = written | {Path(folder.MARK)}
-    taken = {
-        relative: moved.get(relative, relative)
-        for relative in _files(dataset, left)
-        if relative not in known and moved.get(relative, relative) is not None
-    }
-    if dataset.hub is not None:
-        dataset.hub.fetch(relative.as_posix() for relative in taken)
-    for relative, new in taken.items():
-        assert new is not None
-        link = relative.parts[0] in LINKED or relative in pictures
-        yield folder.Taken(root / relative, target / new, link)
+    for relative in _files(dataset, left):
+        new = moved.get(relative, relative)
+        if relative not in known and new is not None:
+            link = relative.parts[0] in LINKED or relative in pictures
+            yield folder.Taken(root / relative, target / new, link)
 
 
 def _files(dataset: EpisodeDataset, left: set[Path]) -> Iterator[Path]:
