@@ -27,6 +27,7 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"
 KEPT_PREFIXES = ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "VALUECURVE_CACHE")
 Size = tuple[int, str]  # side in pixels and interpolation, as of a processor
 Progress = Callable[[float, str], None]  # share that is done, and what is being done
+SPACE_CACHE_GB = 10  # videos of the Hub that are kept on a Space, whose disk has 50 GB in all
 LOOK = 1.0  # seconds between two looks at whether the visitor is still there
 
 
@@ -142,8 +143,10 @@ def environment(work: Path) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name in KEPT or name.startswith(KEPT_PREFIXES)
     }
     cache = Path.home() / ".cache"
+    bound = {"VALUECURVE_CACHE_GB": str(SPACE_CACHE_GB)} if os.environ.get("SPACE_ID") else {}
     return {
         "VALUECURVE_CACHE": str(cache / "valuecurve"),
+        **bound,
         **kept,
         "HOME": str(work),
         "TMPDIR": str(work),

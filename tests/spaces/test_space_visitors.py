@@ -83,6 +83,16 @@ def test_the_process_is_given_no_secret(tmp_path, monkeypatch):
     assert not Path(given["HF_TOKEN_PATH"]).exists()
 
 
+def test_on_a_space_the_cache_of_datasets_is_smaller_than_its_disk(tmp_path, monkeypatch):
+    monkeypatch.delenv("VALUECURVE_CACHE_GB", raising=False)
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert "VALUECURVE_CACHE_GB" not in environment(tmp_path)  # the cache is shared with all that runs here
+    monkeypatch.setenv("SPACE_ID", "org/value-curves")
+    assert environment(tmp_path)["VALUECURVE_CACHE_GB"] == "10"
+    monkeypatch.setenv("VALUECURVE_CACHE_GB", "3")
+    assert environment(tmp_path)["VALUECURVE_CACHE_GB"] == "3"
+
+
 # -- results -----------------------------------------------------------------------------------------------
 
 
