@@ -6,6 +6,11 @@ import pytest
 from made_up import curve, frames
 
 from valuecurve.evaluation import write_overlay
+from valuecurve.evaluation.page import drawing
+from valuecurve.evaluation.style import LIGHT
+from valuecurve.evaluation.video_page import draw_key, key_entries
+
+WORDS = ["value", "10–90% of the prediction", "target, in hindsight"]
 
 
 def decode(path):
@@ -49,13 +54,44 @@ def test_iterators_of_frames_and_of_chunks_give_the_same_video(tmp_path):
 
 @pytest.mark.parametrize(
     ("shapes", "width", "height"),
-    [([(32, 32)], 528, 702), ([(48, 64), (64, 48)], 860, 702), ([(36, 64)] * 4, 1106, 918)],
+    [([(32, 32)], 528, 780), ([(48, 64), (64, 48)], 860, 764), ([(36, 64)] * 4, 1106, 980)],
     ids=["one", "two shapes", "four wide, two by two"],
 )
 def test_cameras_of_any_shape_are_tiled(shapes, width, height, tmp_path):
     cameras = {str(i): np.zeros((2, 3, *shape), np.uint8) for i, shape in enumerate(shapes)}
     pictures, _ = decode(write_overlay(curve(2), cameras, tmp_path / "shapes.mp4"))
     assert abs(pictures.shape[2] - width) <= 8 and abs(pictures.shape[1] - height) <= 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(positive=np.ones(24)), [*WORDS, "labelled positive: better than usual"]),
+        ({}, WORDS),
+        (dict(probabilities=None, target=None), WORDS[:1]),
+    ],
+)
+def test_a_key_says_what_is_drawn_and_nothing_else(changes, words):
+    assert [entry.text for entry in key_entries(curve(**changes), LIGHT)] == words
+    assert key_entries(curve(success=False), LIGHT)[0].line == LIGHT.failure
+
+
+@pytest.mark.parametrize("width", [472, 480, 780, 1232])
+@pytest.mark.parametrize("ends", [(-1.0, 0.0), (-1.0, 1.0)])
+def test_the_key_fits_its_width(width, ends):
+    it = curve(positive=np.ones(24), v_min=ends[0], v_max=ends[1])
+    with drawing() as theme:
+        key = np.asarray(draw_key(it, width, theme)).astype(int)
+    ink = key.min(axis=2) < 200
+    assert key.shape[1] == width and len(key) < 90
+    assert ink.any(axis=0)[: width // 2].any() and not ink[:, -2:].any() and not ink[[0, -1]].any()
+
+
+def test_the_key_is_on_every_picture(tmp_path):
+    pictures, _ = decode(write_overlay(curve(8), frames(8), tmp_path / "overlay.mp4"))
+    keys = pictures[:, 704:].astype(int)
+    assert ((keys.max(axis=3) < 170).sum(axis=(1, 2)) > 300).all()
+    assert np.abs(keys - keys[0]).mean() < 1
 
 
 @pytest.mark.parametrize(

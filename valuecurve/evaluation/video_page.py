@@ -1,4 +1,4 @@
-"""The page of an overlay video: where cameras, numbers and curve are, and the picture of one frame.
+"""The page of an overlay video: where cameras, numbers, curve and key are, and the picture of one frame.
 
 All sizes are pixels.
 """
@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from .curves import Curve
+from .figures import explanation
+from .page import KEY_LINE, Entry, Page, key_height, text_width
 from .panel import LONG, draw_target, draw_value, seconds_ticks, style_times, style_values, time_text
-from .style import Theme, clean_text, color_of, fit_lines, font_file, outcome_text
+from .style import BAND_LEVELS, BAND_OPACITY, Theme, clean_text, color_of, fit_lines, font_file, outcome_text
 
 LAYOUTS = ("below", "beside")
 VIEW_HEIGHT = 384  # of one camera at most, when the curve is below
@@ -23,6 +25,7 @@ NARROWEST = 480  # of the page's inside, so that the texts have room
 MARGIN, GAP = 24, 12
 HEADER, READOUT, PANEL = 66, 56, 196
 PANEL_BESIDE = (520, 300)  # width, smallest height
+KEY_SIZE, KEY_TOP = 9.0, 6  # points; between the panel and the key
 VALUE_RIGHT, SECONDS_RIGHT = 144, 262  # where the two numbers end, from the panel's left
 FONTS = (
     ("task", 20, True),
@@ -49,7 +52,7 @@ class VideoPage:
     def __init__(self, curve: Curve, shapes: Mapping[str, tuple[int, int]], layout: str, theme: Theme):
         self.curve, self.theme, self.color = curve, theme, color_of(curve, theme)
         self.seconds = curve.seconds_to_success() if curve.has_seconds else None
-        self._place(list(shapes.values()), layout)
+        self._place(list(shapes.values()), layout)  # with the key
         self.fonts = {name: _font(size, bold) for name, size, bold in FONTS}
         left, top, width, height = self.panel
         self.empty, self.full, self.points = draw_panels(curve, width, height, theme)
@@ -58,29 +61,35 @@ class VideoPage:
         self.labels = [self._label(name) for name in shapes] if len(shapes) > 1 else []
 
     def _place(self, shapes: list[tuple[int, int]], layout: str) -> None:
-        """Sets the page's size, and the boxes of the cameras and of the panel."""
+        """Sets the page's size, the boxes of the cameras and of the panel, and the key with its place."""
         if layout == "below":
             boxes, (width, height) = tile(shapes, WIDEST, TALLEST, VIEW_HEIGHT)
             inside = _even(max(width, NARROWEST))
             self.width = inside + 2 * MARGIN
             self.panel = (0, HEADER + height + READOUT, self.width, PANEL)
-            self.height = _even(self.panel[1] + PANEL)
+            self.key = draw_key(self.curve, inside, self.theme)
+            self.key_place = MARGIN, self.panel[1] + PANEL + KEY_TOP
+            self.height = _even(self.key_place[1] + self.key.height + MARGIN // 2)
             shift = (self.width - width) // 2, HEADER
         else:
             boxes, (width, height) = tile(shapes, WIDEST_BESIDE, TALLEST_BESIDE, TALLEST_BESIDE)
             wide, low = PANEL_BESIDE
-            tall = max(height, low + READOUT)
+            self.key = draw_key(self.curve, wide - 2 * MARGIN, self.theme)
+            below = KEY_TOP + self.key.height - MARGIN // 2
+            tall = max(height, low + READOUT + below)
             self.width = _even(MARGIN + width + wide)
-            self.panel = (MARGIN + width, HEADER + READOUT, wide, tall - READOUT + MARGIN)
+            self.panel = (MARGIN + width, HEADER + READOUT, wide, tall - READOUT - below)
+            self.key_place = 2 * MARGIN + width, self.panel[1] + self.panel[3] + KEY_TOP
             self.height = _even(HEADER + tall + MARGIN)
             shift = MARGIN, HEADER + (tall - height) // 2
         self.boxes = [(x + shift[0], y + shift[1], w, h) for x, y, w, h in boxes]
 
     def _draw_base(self) -> Image.Image:
-        """Paper, header and the empty panel."""
+        """Paper, header, the empty panel and the key."""
         base = Image.new("RGB", (self.width, self.height), self.theme.paper)
         left, top, _, _ = self.panel
         base.paste(self.empty, (left, top))
+        base.paste(self.key, self.key_place)
         draw, room = ImageDraw.Draw(base), self.width - 2 * MARGIN
         lines = (
             (self.curve.task, "task", self.theme.ink, 30),
@@ -213,6 +222,35 @@ def _dot(color: str, rim_color: str, radius: int = 7, fine: int = 4) -> Image.Im
     rim = 2 * fine
     draw.ellipse((rim, rim, size * fine - 1 - rim, size * fine - 1 - rim), fill=ImageColor.getrgb(color))
     return large.resize((size, size), Image.Resampling.LANCZOS)
+
+
+# --- the key -------------------------------------------------------------------------------------------
+
+
+def draw_key(curve: Curve, width: int, theme: Theme) -> Image.Image:
+    """What the values mean, and what line, band and spans are; of this width."""
+    room, entries = width / 100, key_entries(curve, theme)
+    text = explanation([curve])
+    lines = [text] if text_width(text, KEY_SIZE) <= room else text.split("  ", 1)
+    page = Page(room, KEY_LINE * len(lines) + key_height(entries, room, KEY_SIZE) + 0.1, theme)
+    page.figure.set_dpi(100)
+    for i, line in enumerate(lines, start=1):
+        page.text(0, KEY_LINE * i - 0.04, line, KEY_SIZE, color=theme.muted)
+    page.key(0, KEY_LINE * (len(lines) + 1) + 0.02, room, entries, KEY_SIZE)
+    return _image(FigureCanvasAgg(page.figure))
+
+
+def key_entries(curve: Curve, theme: Theme) -> list[Entry]:
+    """The words for what is drawn, for people who have read nothing else."""
+    color = color_of(curve, theme)
+    entries = [Entry("value", line=color)]
+    if curve.band_name is not None:
+        entries.append(Entry(curve.band_name, boxes=((color, 1 - (1 - BAND_OPACITY) ** len(BAND_LEVELS)),)))
+    if curve.target is not None:
+        entries.append(Entry("target, in hindsight", line=theme.muted, width=1.0, dashed=True))
+    if curve.positive is not None:
+        entries.append(Entry("labelled positive: better than usual", boxes=((theme.positive, 1.0),)))
+    return entries
 
 
 # --- the panel -------------------------------------------------------------------------------------------
