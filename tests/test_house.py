@@ -38,7 +38,12 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(path: Path) -> str:
-    """The room of a source file: the first part of its path under valuecurve/, without .py."""
+    """The room of a source file: the first part of its path under valuecurve/, without .py.
+
+    A `__main__.py` is a program that starts a command, imported by nothing: it belongs to the cli.
+    """
+    if path.name == "__main__.py":
+        return "cli"
     return room_of_module(path.relative_to(PACKAGE).parts[0].removesuffix(".py"))
 
 
@@ -112,6 +117,16 @@ def test_looking_at_datasets_loads_neither_torch_nor_transformers():
     code = "import sys, valuecurve.cli; print({'torch', 'transformers'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert result.stdout == "set()\n"
+
+
+def test_an_option_of_several_commands_is_spelt_out_once():
+    helps = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("typer.Option", "typer.Argument"):
+                helps += [ast.literal_eval(word.value) for word in node.keywords if word.arg == "help"]
+    assert len(helps) > 80
+    assert sorted({text for text in helps if helps.count(text) > 1}) == []  # commands/options.py has those
 
 
 def test_the_package_lists_its_classes_and_has_no_others():

@@ -17,9 +17,9 @@ from valuecurve.commands.options import AssumeOutcome, Checkpoint, Dataset, Json
 from valuecurve.commands.plot import plot
 from valuecurve.commands.push import push
 from valuecurve.commands.relabel_outcomes import relabel_outcomes
+from valuecurve.commands.score import score
 from valuecurve.commands.video import video
 from valuecurve.episodes.inspection import inspect_dataset, print_report
-from valuecurve.scoring.command import score
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 

@@ -8,13 +8,22 @@ import typer
 
 from .options import (
     AssumeOutcome,
+    BatchSize,
+    Cameras,
     Checkpoint,
+    CheckpointRevision,
     Dataset,
+    Dtype,
     Fail,
     FailPenalty,
+    HorizonSeconds,
     Json,
+    NoState,
     OutcomeColumn,
     RewardColumn,
+    Scale,
+    Statistics,
+    Threads,
     Values,
 )
 
@@ -38,27 +47,18 @@ def evaluate(
     assume_outcome: AssumeOutcome = None,
     reward_column: RewardColumn = None,
     values: Values = None,
-    cameras: Annotated[
-        str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
-    ] = None,
-    no_state: Annotated[bool, typer.Option("--no-state", help="Leave the state out of the prompts.")] = False,
-    statistics: Annotated[
-        str | None, typer.Option(help="Dataset key of the state statistics to use; default: this dataset's.")
-    ] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(help="Steps of one value unit, in tasks that the checkpoint does not know."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Frames in one forward pass.")] = 32,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
-    ] = None,
+    cameras: Cameras = None,
+    no_state: NoState = False,
+    statistics: Statistics = None,
+    scale: Scale = None,
+    batch_size: BatchSize = 32,
+    dtype: Dtype = "auto",
+    threads: Threads = None,
     resamples: Annotated[int, typer.Option(help="Resamples behind the confidence intervals.")] = 1000,
     horizon: Annotated[
         int | None, typer.Option(help="Frames ahead of the labels in its pictures; default: 50.")
     ] = None,
-    horizon_seconds: Annotated[float | None, typer.Option(help="The same in seconds.")] = None,
+    horizon_seconds: HorizonSeconds = None,
     positive_fraction: Annotated[
         float, typer.Option(help="Share of the frames that these labels call positive, from 0 to 1.")
     ] = 0.3,
@@ -68,7 +68,7 @@ def evaluate(
     dataset_id: Annotated[
         str | None, typer.Option(help="Name of the dataset on the Hub (owner/name), for the model card.")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")] = None,
+    revision: CheckpointRevision = None,
     as_json: Json = False,
 ) -> None:
     """Measure a checkpoint on held-out episodes: metrics with intervals, baselines, probes, figures."""

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from valuecurve.commands.options import NewTag
 from valuecurve.commands.push_options import one_line_errors
 
 jobs = typer.Typer(no_args_is_help=True, help="Train and score on Hugging Face Jobs; progress is on the Hub.")
@@ -60,7 +61,7 @@ def score(
     context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Value checkpoint of the Hub.")],
     dataset: Annotated[str, typer.Argument(help="LeRobot dataset of the Hub, owner/name@revision.")],
-    tag: Annotated[str, typer.Option(help="Name of these scores.")],
+    tag: NewTag,
     repo: Annotated[str, typer.Option(help="Dataset repository for the scores, values/TAG.")],
     flavor: Flavor = "a10g-small",
     timeout: Timeout = "12h",

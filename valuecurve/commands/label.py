@@ -10,6 +10,7 @@ from .options import (
     AssumeOutcome,
     Fail,
     FailPenalty,
+    HorizonSeconds,
     Json,
     OutcomeColumn,
     RewardColumn,
@@ -25,7 +26,7 @@ def label(
     horizon: Annotated[
         int | None, typer.Option(help="Frames ahead, for n_step and progress; default: 50.")
     ] = None,
-    horizon_seconds: Annotated[float | None, typer.Option(help="The same in seconds.")] = None,
+    horizon_seconds: HorizonSeconds = None,
     positive_fraction: Annotated[
         float,
         typer.Option(help="Share of the frames that are positive, from 0 to 1 (of --thresholds: theirs)."),

@@ -13,6 +13,7 @@ ScoredDataset = Annotated[
 ]
 Checkpoint = Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")]
 Tag = Annotated[str, typer.Option(help="Tag of its scores.")]
+NewTag = Annotated[str, typer.Option(help="Name of these scores.")]
 Values = Annotated[Path | None, typer.Option(help="Folder of the sidecars instead of DATASET/values.")]
 OutcomeColumn = Annotated[
     str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")
@@ -29,5 +30,20 @@ Fail = Annotated[
 FailPenalty = Annotated[
     float | None, typer.Option(help="Steps, for --fail penalty; default: as in training.")
 ]
+Cameras = Annotated[str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")]
+NoState = Annotated[bool, typer.Option("--no-state", help="Leave the state out of the prompts.")]
+Statistics = Annotated[
+    str | None, typer.Option(help="Dataset key of the state statistics to use; default: this dataset's.")
+]
+Scale = Annotated[
+    float | None, typer.Option(help="Steps of one value unit, in tasks that the checkpoint does not know.")
+]
+BatchSize = Annotated[int, typer.Option(help="Frames in one forward pass.")]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
+]
+CheckpointRevision = Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")]
+HorizonSeconds = Annotated[float | None, typer.Option(help="The same in seconds.")]  # stands below a horizon
 Dark = Annotated[bool, typer.Option("--dark", help="On dark paper; the names end in _dark.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -2,7 +2,7 @@
 
 import typer
 
-from .command import score
+from valuecurve.commands.score import score
 
 if __name__ == "__main__":
     typer.run(score)

@@ -1,46 +1,46 @@
-"""The command `valuecurve score`, which is also `python -m valuecurve.scoring` (for accelerate launch)."""
+"""`valuecurve score`, which is also `python -m valuecurve.scoring` (for accelerate launch)."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .options import (
+    BatchSize,
+    Cameras,
+    Checkpoint,
+    CheckpointRevision,
+    Dataset,
+    Dtype,
+    NewTag,
+    NoState,
+    Scale,
+    Statistics,
+    Threads,
+    Values,
+)
+
 
 def score(
-    checkpoint: Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")],
-    dataset: Annotated[
-        str,
-        typer.Argument(help="Folder of a LeRobot dataset, or one of the Hub: org/name@revision."),
-    ],
-    tag: Annotated[str, typer.Option(help="Name of these scores.")],
-    values: Annotated[
-        Path | None, typer.Option(help="Folder of all tags; default: values/ in the dataset's folder.")
-    ] = None,
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    tag: NewTag,
+    values: Values = None,
     episodes: Annotated[str | None, typer.Option(help='Episodes to score, as "0:100, 150".')] = None,
     every: Annotated[int, typer.Option(help="Score each k-th frame, interpolate the others.")] = 1,
     quantiles: Annotated[str | None, typer.Option(help="Also write quantiles, as 0.1,0.5,0.9.")] = None,
     distribution: Annotated[bool, typer.Option("--distribution", help="Also write all bins.")] = False,
-    batch_size: Annotated[int, typer.Option(help="Frames in one forward pass.")] = 32,
+    batch_size: BatchSize = 32,
     part_frames: Annotated[int, typer.Option(help="Frames of a part: what a kill loses at most.")] = 4096,
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16, or auto: what the hardware has.")] = "auto",
+    dtype: Dtype = "auto",
     horizon: Annotated[
         int | None, typer.Option(help="Frames between both of a pair (pairwise checkpoints); default: 50.")
     ] = None,
-    cameras: Annotated[
-        str | None, typer.Option(help="Cameras, as top,wrist; default: the checkpoint's.")
-    ] = None,
-    no_state: Annotated[bool, typer.Option("--no-state", help="Leave the state out of the prompts.")] = False,
-    statistics: Annotated[
-        str | None, typer.Option(help="Dataset key of the state statistics to use; default: this dataset's.")
-    ] = None,
-    scale: Annotated[
-        float | None,
-        typer.Option(help="Steps of one value unit, in tasks that the checkpoint does not know."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Forward passes at a time, on a CPU; default: one for each core.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a checkpoint of the Hub.")] = None,
+    cameras: Cameras = None,
+    no_state: NoState = False,
+    statistics: Statistics = None,
+    scale: Scale = None,
+    threads: Threads = None,
+    revision: CheckpointRevision = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace what is there under the tag, labels too.")
     ] = False,
@@ -48,11 +48,11 @@ def score(
     """Score every frame of a dataset by a checkpoint. Run again after an interruption, it continues."""
     from transformers.utils.logging import disable_progress_bar
 
-    from ..episodes import DatasetError, open_dataset
-    from ..training import ConfigError
-    from .checkpoint import load_checkpoint
-    from .job import Settings
-    from .run import score_dataset
+    from valuecurve.episodes import DatasetError, open_dataset
+    from valuecurve.scoring.checkpoint import load_checkpoint
+    from valuecurve.scoring.job import Settings
+    from valuecurve.scoring.run import score_dataset
+    from valuecurve.training import ConfigError
 
     disable_progress_bar()
     try:
@@ -86,7 +86,7 @@ def score(
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    from ..training import ConfigError
+    from valuecurve.training import ConfigError
 
     try:
         return tuple(float(piece) for piece in text.split(","))
