@@ -1,4 +1,4 @@
-"""Tiny models of the real classes for tests, and a recipe that trains one in seconds."""
+"""Tiny models of the real classes for tests, checkpoints of them, and a recipe that trains one in seconds."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from valuecurve import ValueConfig
+from valuecurve.training import Prepared, load_config, prepare
 
 TASKS = ["push the puck to the goal", "open the drawer"]
 VISION = {
@@ -64,3 +65,21 @@ def write_recipe(path: Path, dataset: Path, output: Path, **training) -> Path:
     }
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+def make_checkpoint(
+    folder: Path, dataset: Path, model: dict | None = None, data: dict | None = None, **training
+) -> Prepared:
+    """A checkpoint with random weights, fitted to the dataset, in `folder`/model; nothing is trained.
+
+    `model`, `data` and `training` override those sections of the recipe. Returns what was prepared.
+    """
+    path = write_recipe(folder / "recipe.yaml", dataset, folder / "run", **training)
+    recipe = yaml.safe_load(path.read_text())
+    recipe["model"]["config"] |= model or {}
+    recipe["data"] |= data or {}
+    path.write_text(yaml.safe_dump(recipe))
+    prepared = prepare(load_config(path))
+    for part in (prepared.model, prepared.processor):
+        part.save_pretrained(folder / "model")
+    return prepared

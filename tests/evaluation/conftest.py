@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from tiny_datasets import make_dataset
-from tiny_models import write_recipe
+from tiny_models import make_checkpoint
 
 from valuecurve.episodes import save_splits
-from valuecurve.training import Prepared, load_config, prepare
+from valuecurve.training import Prepared
 
 LENGTHS = (12, 7, 9, 10, 8, 11) * 5  # 30 episodes: three for the test split
 
@@ -40,14 +39,7 @@ def hold(tmp_path_factory) -> Callable[..., Held]:
 
     def make(dataset: Path, model: dict | None = None, data: dict | None = None) -> Held:
         folder = tmp_path_factory.mktemp("held")
-        path = write_recipe(folder / "recipe.yaml", dataset, folder / "run")
-        recipe = yaml.safe_load(path.read_text())
-        recipe["model"]["config"] |= model or {}
-        recipe["data"] |= data or {}
-        path.write_text(yaml.safe_dump(recipe))
-        prepared = prepare(load_config(path))
-        prepared.model.save_pretrained(folder / "model")
-        prepared.processor.save_pretrained(folder / "model")
+        prepared = make_checkpoint(folder, dataset, model, data)
         save_splits(folder / "model" / "split.json", [(p.dataset, p.split) for p in prepared.data.parts])
         return Held(folder / "model", dataset, prepared)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_models import write_recipe
+from tiny_models import make_checkpoint, write_recipe
 from typer.testing import CliRunner, Result
 
 from valuecurve.cli import app
@@ -20,7 +20,6 @@ from valuecurve.hub.jobs import RECIPE
 from valuecurve.scoring.checkpoint import load_checkpoint
 from valuecurve.scoring.job import Settings
 from valuecurve.scoring.run import score_dataset
-from valuecurve.training import load_config, prepare
 
 TOKEN = "hf_ann_writes_0123456789abcdef"
 MODEL, DATA, SCORES = "robots/value-tiny", "robots/tiny", "robots/tiny-scores"
@@ -167,10 +166,7 @@ def test_a_training_that_died_goes_on_elsewhere_from_its_checkpoint(hub, api, re
 @pytest.mark.slow
 @pytest.mark.timeout(3 * LONG)
 def test_a_scoring_that_died_scores_only_what_is_left(hub, api, tiny_v30, tmp_path):
-    path = write_recipe(tmp_path / "r.yaml", tiny_v30, tmp_path / "run")
-    prepared = prepare(load_config(path))
-    for part in (prepared.model, prepared.processor):
-        part.save_pretrained(tmp_path / "model")
+    make_checkpoint(tmp_path, tiny_v30)
     assert CliRunner().invoke(app, ["push", "model", str(tmp_path / "model"), MODEL]).exit_code == 0
     for repo, folder in ((DATA, tiny_v30), (SCORES, None)):
         api.create_repo(repo, repo_type="dataset")

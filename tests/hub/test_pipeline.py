@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from tiny_datasets import TOP, WRIST, make_dataset, write_video
-from tiny_models import write_recipe
+from tiny_models import make_checkpoint
 from transformers import pipeline
 
 from valuecurve import ValueModel, ValuePipeline, ValueProcessor
@@ -23,7 +22,6 @@ from valuecurve.scoring import read_scores
 from valuecurve.scoring.checkpoint import load_checkpoint
 from valuecurve.scoring.job import Settings
 from valuecurve.scoring.run import score_dataset
-from valuecurve.training import load_config, prepare
 
 PAIRS = {"frames_per_sample": 2, "v_min": -1.0, "v_max": 1.0}
 
@@ -58,17 +56,10 @@ def value_pipeline(folder: Path, **options) -> ValuePipeline:
 
 
 @pytest.fixture(scope="module")
-def make_checkpoint(tmp_path_factory):
+def make_scored(tmp_path_factory):
     def make(dataset: Path, model: dict | None = None, data: dict | None = None) -> Made:
         folder = tmp_path_factory.mktemp("checkpoint")
-        path = write_recipe(folder / "recipe.yaml", dataset, folder / "run")
-        recipe = yaml.safe_load(path.read_text())
-        recipe["model"]["config"] |= model or {}
-        recipe["data"] |= data or {}
-        path.write_text(yaml.safe_dump(recipe))
-        prepared = prepare(load_config(path))
-        prepared.model.save_pretrained(folder / "model")
-        prepared.processor.save_pretrained(folder / "model")
+        make_checkpoint(folder, dataset, model, data)
         settings = Settings(dtype="float32", distribution=True)
         loaded, opened = load_checkpoint(str(folder / "model")), open_dataset(dataset)
         score_dataset(loaded, opened, "t", folder / "values", settings, threads=1)
@@ -80,8 +71,8 @@ def make_checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(make_checkpoint, tiny_v30) -> Made:
-    return make_checkpoint(tiny_v30)
+def made(make_scored, tiny_v30) -> Made:
+    return make_scored(tiny_v30)
 
 
 @pytest.fixture(scope="module")
@@ -168,8 +159,8 @@ def test_several_episodes_give_a_list_of_curves(pipe, made):
     assert [curve["task"] for curve in again] == ["push the puck", "open the drawer"]
 
 
-def test_a_pair_of_frames_gives_progress_since_the_first(make_checkpoint, tiny_v30):
-    made = make_checkpoint(tiny_v30, PAIRS, {"scale": "episode"})
+def test_a_pair_of_frames_gives_progress_since_the_first(make_scored, tiny_v30):
+    made = make_scored(tiny_v30, PAIRS, {"scale": "episode"})
     curve = value_pipeline(made.folder, batch_size=5)(tiny_v30, episode=3)
     np.testing.assert_allclose(curve["value"], made.scores.absolute_value[made.of(3)], atol=1e-5)
     assert curve["value"][0] == 0.0

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
-from tiny_models import write_recipe
+from tiny_models import make_checkpoint
 
-from valuecurve.training import Prepared, load_config, prepare
+from valuecurve.training import Prepared
 
 
 @dataclass
@@ -25,15 +24,7 @@ def train(tmp_path_factory) -> Callable[..., Trained]:
 
     def make(dataset: Path, model: dict | None = None, data: dict | None = None) -> Trained:
         folder = tmp_path_factory.mktemp("checkpoint")
-        path = write_recipe(folder / "recipe.yaml", dataset, folder / "run")
-        recipe = yaml.safe_load(path.read_text())
-        recipe["model"]["config"] |= model or {}
-        recipe["data"] |= data or {}
-        path.write_text(yaml.safe_dump(recipe))
-        prepared = prepare(load_config(path))
-        prepared.model.save_pretrained(folder / "model")
-        prepared.processor.save_pretrained(folder / "model")
-        return Trained(folder / "model", prepared)
+        return Trained(folder / "model", make_checkpoint(folder, dataset, model, data))
 
     return make
 

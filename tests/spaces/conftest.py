@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 from programs import tied
-from tiny_models import write_recipe
+from tiny_models import make_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 SPACE = ROOT / "spaces" / "value_curves"
@@ -39,18 +38,10 @@ class Space:
 @pytest.fixture(scope="session")
 def space_checkpoints(tmp_path_factory) -> dict[str, Path]:
     """Checkpoints by name, fitted to the examples: "tiny", and "tiny-state", which reads the state too."""
-    from valuecurve.training import load_config, prepare
-
     places = {}
     for name, state in (("tiny", False), ("tiny-state", True)):
         folder = tmp_path_factory.mktemp(name)
-        path = write_recipe(folder / "recipe.yaml", SPACE / "examples", folder / "run", seed=len(places))
-        recipe = yaml.safe_load(path.read_text())
-        recipe["data"]["use_state"] = state
-        path.write_text(yaml.safe_dump(recipe))
-        prepared = prepare(load_config(path))
-        prepared.model.save_pretrained(folder / "model")
-        prepared.processor.save_pretrained(folder / "model")
+        make_checkpoint(folder, SPACE / "examples", data={"use_state": state}, seed=len(places))
         places[name] = folder / "model"
     return places
 

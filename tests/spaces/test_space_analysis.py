@@ -19,6 +19,7 @@ from limits import Limits, VisitorError
 from results import Results
 from service import EXAMPLES, Service
 from tiny_datasets import make_dataset
+from tiny_models import make_checkpoint
 
 from valuecurve.episodes import open_dataset
 from valuecurve.metrics import quantiles
@@ -170,19 +171,8 @@ def test_a_model_without_camera_names_takes_all(service):
 
 
 def test_a_model_of_pairs_has_the_values_of_valuecurve_score(tmp_path, space_checkpoints, service):
-    import yaml
-    from tiny_models import write_recipe
-
-    from valuecurve.training import load_config, prepare
-
-    path = write_recipe(tmp_path / "recipe.yaml", EXAMPLES, tmp_path / "run")
-    recipe = yaml.safe_load(path.read_text())
-    recipe["model"]["config"] |= {"frames_per_sample": 2, "v_min": -1.0, "v_max": 1.0}
-    recipe["data"]["scale"] = "episode"
-    path.write_text(yaml.safe_dump(recipe))
-    prepared = prepare(load_config(path))
-    prepared.model.save_pretrained(tmp_path / "model")
-    prepared.processor.save_pretrained(tmp_path / "model")
+    pair = {"frames_per_sample": 2, "v_min": -1.0, "v_max": 1.0}
+    make_checkpoint(tmp_path, EXAMPLES, pair, {"scale": "episode"})
     expected = scored(tmp_path / "model", EXAMPLES, tmp_path / "values", episodes=[3])
     pairs = Service(Checkpoints({"pairs": str(tmp_path / "model")}), service.results, Limits(), "float32")
     payload = pairs.example("3", [], silent).payload
