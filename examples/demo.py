@@ -28,7 +28,8 @@ from valuecurve.evaluation.label_figure import panels_of, plot_labels
 from valuecurve.evaluation.report import write_report
 from valuecurve.evaluation.report_figures import episode_curve
 from valuecurve.evaluation.scored import frame_thresholds
-from valuecurve.evaluation.subject import EvaluationSettings, Split
+from valuecurve.evaluation.split import Split
+from valuecurve.evaluation.subject import EvaluationSettings
 from valuecurve.labels.exports import export_labels
 from valuecurve.labels.label_set import LabelSet, write_labels
 from valuecurve.labels.making import make_labels

@@ -12,13 +12,8 @@ from valuecurve.episodes import DatasetError, open_dataset
 from valuecurve.evaluation import ElapsedTime, constant_distribution, passes
 from valuecurve.evaluation.evaluating import evaluate, standard_deviations
 from valuecurve.evaluation.probes import make_probes
-from valuecurve.evaluation.subject import (
-    EvaluationSettings,
-    Split,
-    prepare_subject,
-    read_split,
-    split_file,
-)
+from valuecurve.evaluation.split import Split, read_split, split_file
+from valuecurve.evaluation.subject import EvaluationSettings, prepare_subject
 from valuecurve.labels.making import make_labels
 from valuecurve.labels.settings import LabelSettings
 from valuecurve.metrics import value_metrics
@@ -194,7 +189,7 @@ def test_a_checkpoint_without_a_split_says_what_to_do(held, tmp_path):
     alone = replace(held, folder=tmp_path / "run" / "model")
     shutil.copytree(held.folder, alone.folder)
     (alone.folder / "split.json").unlink()
-    with pytest.raises(ConfigError, match=r"no split\.json.*--split all"):
+    with pytest.raises(DatasetError, match=r"no split\.json.*--split all"):
         subject_of(alone)
     subject = subject_of(alone, split="all")
     assert subject.trained is None and len(subject.job.episodes) == 30
@@ -209,7 +204,7 @@ def test_a_checkpoint_inside_a_run_has_the_split_of_the_run(held, tmp_path):
 
 def test_another_dataset_is_evaluated_whole_and_known_not_to_be_trained_on(held, make):
     other = make()
-    with pytest.raises(ConfigError, match="names other datasets.*--split all"):
+    with pytest.raises(DatasetError, match="names other datasets.*--split all"):
         subject_of(held, dataset=other)
     subject = subject_of(held, dataset=other, split="all")
     assert subject.trained == 0 and subject.training is None and len(subject.job.episodes) == 6
@@ -231,7 +226,7 @@ def test_training_episodes_are_counted(held):
 def test_episodes_are_chosen_within_the_split(held):
     test = held.prepared.data.split["test"]
     assert subject_of(held, episodes=f"{test[0]}").job.episodes == test[:1]
-    with pytest.raises(ConfigError, match="chooses no episode of the split 'test'"):
+    with pytest.raises(DatasetError, match="chooses no episode of the split 'test'"):
         subject_of(held, episodes=str(held.prepared.data.split["train"][0]))
 
 

@@ -13,7 +13,7 @@ from tiny_scores import noisy_values, write_scores
 from typer.testing import CliRunner
 
 from valuecurve.cli import app
-from valuecurve.episodes import open_dataset, resolve_outcomes
+from valuecurve.episodes import DatasetError, open_dataset, resolve_outcomes, save_splits
 from valuecurve.evaluation.film import film_strips, shrink
 from valuecurve.evaluation.scored import read_scored
 from valuecurve.labels import read_labels
@@ -210,6 +210,71 @@ def scored_partly(tmp_path_factory):
     value = noisy_values(dataset, resolve_outcomes(dataset).success)[rows]
     write_scores(dataset, "t", value, episodes=[0, 1, 2, 3])
     return root
+
+
+SPLIT = {"train": [1, 3], "validation": [2], "test": [0, 4, 5]}
+
+
+@pytest.fixture(scope="module")
+def with_split(scored_partly, tmp_path_factory):
+    """A checkpoint's folder with the split of `scored_partly`, of whose test episodes 0 alone is scored."""
+    folder = tmp_path_factory.mktemp("model")
+    save_splits(folder / "split.json", [(open_dataset(scored_partly), SPLIT)])
+    return folder
+
+
+def test_of_a_split_its_scored_episodes_alone_are_drawn(scored_partly, with_split, tmp_path):
+    words = ["--tag", "t", "--format", "png", "--no-film", "--json", "--output", tmp_path]
+    code, output = run("plot", scored_partly, *words, "--split", "train", "--checkpoint", with_split)
+    found = json.loads(output)
+    assert code == 0 and "the 2 scored episodes of the split 'train' alone" in found["notes"][-1]
+    names = {Path(path).stem for path in found["written"]}
+    assert {"episode_001_curve", "episode_003_curve"} == {
+        name for name in names if name.startswith("episode")
+    }
+    words += ["--split", "test", "--checkpoint", with_split, "--kind", "curve", "--episodes", "0:3"]
+    found = json.loads(run("plot", scored_partly, *words)[1])
+    assert [Path(path).stem for path in found["written"]] == ["episode_000_curve"]
+
+
+def test_scores_of_a_split_have_its_labels_and_targets(drawn):
+    it = read_scored(open_dataset(drawn[0]), "t")
+    some = it.only("test", [5, 2])
+    assert some.view.episode_ids.tolist() == [2, 5] and sorted(some.choose()) == [2, 5]
+    for episode in (2, 5):
+        whole, part = it.curve(episode), some.curve(episode)
+        for name in ("value", "probabilities", "target", "positive", "advantage", "threshold"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(whole, name), err_msg=name)
+        assert part.success == whole.success
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--split", "tests"], "--split must be one of test, validation, train, all, got 'tests'; did you"),
+        (["--split", "test"], "--split test needs --checkpoint"),
+        (["--checkpoint", "MODEL"], "--checkpoint tells the episodes of a split: name one, as --split test"),
+        (["--split", "test", "--checkpoint", "no/such/model"], "there is no checkpoint at no/such/model"),
+        (["--split", "test", "--checkpoint", "DATASET"], "has no split.json"),
+        (
+            ["--split", "test", "--checkpoint", "MODEL", "--episodes", "1:4"],
+            "chooses no episode of the split",
+        ),
+        (["--split", "test", "--checkpoint", "MODEL", "--episodes", "0, 4"], "episode 4 is not scored"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plot", "video"])
+def test_a_split_that_cannot_be_is_named(scored_partly, with_split, tmp_path, command, arguments, message):
+    names = {"MODEL": with_split, "DATASET": scored_partly}
+    arguments = [names.get(word, word) for word in arguments]
+    code, output = run(command, scored_partly, "--tag", "t", "--output", tmp_path / "new", *arguments)
+    assert code == 1 and output.count("error:") == 1 and message in output.replace("\n", " ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_split_without_a_scored_episode_is_named(scored_partly):
+    with pytest.raises(DatasetError, match="no episode of the split 'test' is scored; episodes 0 to 3 are"):
+        read_scored(open_dataset(scored_partly), "t").only("test", [4, 5])
 
 
 def test_a_file_where_the_pictures_should_go_is_named(scored_partly, tmp_path):

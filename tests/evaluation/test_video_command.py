@@ -10,6 +10,7 @@ from made_up import curve
 from test_plot_command import run, scored
 from tiny_datasets import TOP, WRIST, make_dataset
 
+from valuecurve.episodes import open_dataset, save_splits
 from valuecurve.evaluation import write_overlay
 from valuecurve.evaluation.video_page import GAP, tile
 
@@ -51,6 +52,18 @@ def test_beside_the_cameras_the_curve_makes_the_video_wide_and_dark_paper_is_dar
     assert pictures[:, :5, :5].max() < 40
     with av.open(path) as container:
         assert container.streams.video[0].average_rate == 5
+
+
+def test_of_a_split_every_chosen_episode_has_a_video(dataset, tmp_path):
+    split = {"train": [0, 1], "validation": [2], "test": [3, 5]}
+    save_splits(tmp_path / "split.json", [(open_dataset(dataset), split)])
+    words = ("--tag", "t", "--split", "test", "--checkpoint", tmp_path, "--output", tmp_path / "new")
+    code, output = run("video", dataset, *words)
+    assert code == 0, output
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "episode_003.mp4",
+        "episode_005.mp4",
+    ]
 
 
 def test_six_cameras_are_all_on_the_video(tmp_path):

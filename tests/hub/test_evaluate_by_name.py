@@ -3,7 +3,12 @@
 import json
 import re
 
+import pytest
 import yaml
+from tiny_datasets import make_dataset
+
+from valuecurve.episodes import DatasetError, open_dataset, save_splits
+from valuecurve.evaluation.split import find_split
 
 MODEL, DATASET = "robots/value-tiny", "robots/tiny-pushes"
 
@@ -28,3 +33,17 @@ def test_a_model_of_the_hub_is_evaluated_on_a_dataset_of_the_hub(hub, api, life,
         assert path.suffix == ".png" or path.is_dir() or str(tmp_path) not in path.read_text()
     videos = [entry.path for entry in hub.log if entry.method == "GET" and entry.path.endswith(".mp4")]
     assert videos and all(re.search(r"/file-00\d\.mp4", path) for path in videos)
+
+
+def test_the_split_of_a_model_of_the_hub_is_fetched_alone(hub, api, tmp_path):
+    dataset = open_dataset(make_dataset(tmp_path / "tiny", cameras={}))
+    with pytest.raises(DatasetError, match=f"--checkpoint {MODEL} cannot be read from the Hub"):
+        find_split(MODEL, "test", dataset)
+    split = {"train": [0, 1], "validation": [2], "test": [3, 4, 5]}
+    save_splits(tmp_path / "model" / "split.json", [(dataset, split)])
+    (tmp_path / "model" / "model.safetensors").write_bytes(bytes(1000))
+    api.create_repo(MODEL)
+    api.upload_folder(repo_id=MODEL, folder_path=tmp_path / "model")
+    assert find_split(MODEL, "test", dataset).sets == split
+    got = [entry.path for entry in hub.log if entry.method == "GET" and "/resolve/" in entry.path]
+    assert got and all(path.endswith("split.json") for path in got)

@@ -22,6 +22,7 @@ from .options import (
     OutcomeColumn,
     RewardColumn,
     Scale,
+    Split,
     Statistics,
     Threads,
     Values,
@@ -31,9 +32,7 @@ from .options import (
 def evaluate(
     checkpoint: Checkpoint,
     dataset: Dataset,
-    split: Annotated[
-        str, typer.Option(help="test, validation or train, as the checkpoint was trained; or all.")
-    ] = "test",
+    split: Split = "test",
     output: Annotated[
         Path | None, typer.Option(help="Folder of the report; default: report/ beside the checkpoint.")
     ] = None,
@@ -77,7 +76,8 @@ def evaluate(
     from valuecurve.episodes import DatasetError, open_dataset
     from valuecurve.evaluation.evaluating import evaluate as run
     from valuecurve.evaluation.report import check_report_folder, to_json, write_report
-    from valuecurve.evaluation.subject import EvaluationSettings, checkpoint_folder, read_split
+    from valuecurve.evaluation.split import read_split
+    from valuecurve.evaluation.subject import EvaluationSettings, checkpoint_folder
     from valuecurve.scoring.checkpoint import load_checkpoint
     from valuecurve.training import ConfigError
 

@@ -14,6 +14,11 @@ ScoredDataset = Annotated[
 Checkpoint = Annotated[str, typer.Argument(help="Value checkpoint: a folder, or a model of the Hub.")]
 Tag = Annotated[str, typer.Option(help="Tag of its scores.")]
 NewTag = Annotated[str, typer.Option(help="Name of these scores.")]
+Split = Annotated[str, typer.Option(help="test, validation or train, as the checkpoint was trained; or all.")]
+SplitCheckpoint = Annotated[
+    str | None,
+    typer.Option("--checkpoint", help="Of --split: whose split, a folder or a model of the Hub."),
+]
 Values = Annotated[Path | None, typer.Option(help="Folder of the sidecars instead of DATASET/values.")]
 OutcomeColumn = Annotated[
     str | None, typer.Option(help="Column that holds success or failure, instead of the usual ones.")

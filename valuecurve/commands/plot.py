@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from .options import AssumeOutcome, Dark, Json, OutcomeColumn, ScoredDataset, Tag, Values
+from .options import (
+    AssumeOutcome,
+    Dark,
+    Json,
+    OutcomeColumn,
+    ScoredDataset,
+    Split,
+    SplitCheckpoint,
+    Tag,
+    Values,
+)
 
 
 def plot(
@@ -16,6 +26,8 @@ def plot(
         str | None,
         typer.Option(help='Episodes to draw, as "3, 5, 10:20"; default: three of each outcome.'),
     ] = None,
+    split: Split = "all",
+    checkpoint: SplitCheckpoint = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the pictures; default: pictures/ beside the scores.")
     ] = None,
@@ -39,15 +51,15 @@ def plot(
     as_json: Json = False,
 ) -> None:
     """Draw the scores of a dataset: curves, heat maps, calibration, detection, error. Needs no model."""
-    from valuecurve.episodes import DatasetError, episode_numbers, open_dataset
+    from valuecurve.episodes import DatasetError, open_dataset
     from valuecurve.evaluation.dataset_pictures import draw_pictures
     from valuecurve.evaluation.film import choose_cameras
-    from valuecurve.evaluation.scored import read_scored
+    from valuecurve.evaluation.scored import choose_scored, read_scored
 
     try:
         opened = open_dataset(dataset)
-        chosen = None if episodes is None else episode_numbers(episodes, opened)
         scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
+        scored, chosen = choose_scored(scored, split, checkpoint, episodes)
         cameras = [] if no_film else choose_cameras(opened, camera, scored.about.get("cameras"))
         drawn = draw_pictures(
             scored,

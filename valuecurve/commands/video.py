@@ -6,13 +6,28 @@ from typing import Annotated
 
 import typer
 
-from .options import AssumeOutcome, Dark, Json, OutcomeColumn, ScoredDataset, Tag, Values
+from .options import (
+    AssumeOutcome,
+    Dark,
+    Json,
+    OutcomeColumn,
+    ScoredDataset,
+    Split,
+    SplitCheckpoint,
+    Tag,
+    Values,
+)
 
 
 def video(
     dataset: ScoredDataset,
     tag: Tag,
-    episodes: Annotated[str, typer.Option(help='Episodes, as "3, 5, 10:20"; a video each.')],
+    episodes: Annotated[
+        str | None,
+        typer.Option(help='Episodes, as "3, 5, 10:20", a video each; default: three of each outcome.'),
+    ] = None,
+    split: Split = "all",
+    checkpoint: SplitCheckpoint = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the videos; default: videos/ beside the scores.")
     ] = None,
@@ -30,19 +45,19 @@ def video(
     as_json: Json = False,
 ) -> None:
     """Write mp4s of scored episodes: the cameras, and the value curve that grows as the robot moves."""
-    from valuecurve.episodes import DatasetError, episode_numbers, open_dataset
+    from valuecurve.episodes import DatasetError, open_dataset
     from valuecurve.evaluation.dataset_videos import write_videos
     from valuecurve.evaluation.film import choose_cameras
-    from valuecurve.evaluation.scored import read_scored
+    from valuecurve.evaluation.scored import choose_scored, read_scored
 
     try:
         opened = open_dataset(dataset)
-        chosen = episode_numbers(episodes, opened)
         scored = read_scored(opened, tag, values, outcome_column, assume_outcome)
+        scored, chosen = choose_scored(scored, split, checkpoint, episodes)
         paths = write_videos(
             scored,
             output or scored.scores.folder / "videos",
-            chosen,
+            scored.choose() if chosen is None else chosen,
             choose_cameras(opened, cameras, scored.about.get("cameras")),
             layout=layout,
             fps=fps,

@@ -73,10 +73,13 @@ def draw_pictures(
         left_out = ", ".join(kind for kind, other in reasons.items() if other == why)
         drawn.notes.append(f"left out {left_out}: {why}")
     if set(wanted) & set(OF_ALL):
-        drawn.notes.append(
-            f"pictures of the whole dataset show all {len(scored.view.episode_ids):,} scored episodes, among "
-            "them any that the model was trained on; valuecurve evaluate draws test episodes alone"
-        )
+        shown = f"the {len(scored.view.episode_ids):,} scored episodes of the split {scored.split!r} alone"
+        if scored.split is None:
+            shown = (
+                f"all {len(scored.view.episode_ids):,} scored episodes, among them any that the model was "
+                "trained on; --split test draws test episodes alone"
+            )
+        drawn.notes.append(f"pictures of the whole dataset show {shown}")
     possible = [kind for kind in wanted if kind not in reasons]
     chosen = scored.choose() if episodes is None else episodes
     scored.positions(chosen)

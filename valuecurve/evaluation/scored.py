@@ -5,13 +5,13 @@ evaluating a checkpoint.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..episodes import DatasetError, EpisodeDataset, resolve_outcomes, select
+from ..episodes import DatasetError, EpisodeDataset, episode_numbers, resolve_outcomes, select
 from ..labels.label_set import LabelSet, read_labels
 from ..labels.making import episode_scales, is_pairwise
 from ..labels.rewards import value_rewards
@@ -20,6 +20,7 @@ from ..returns import dataset_returns
 from ..scoring.scores import Scores, read_scores
 from .choosing import SHOWN, choose_episodes, failure_kind
 from .curves import Curve
+from .split import episodes_of_split, find_split
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Scored:
     labels: LabelSet | None
     success: np.ndarray | None  # bool [E]; None where outcomes are not known
     notes: list[str] = field(default_factory=list)  # what is not known, and why
+    split: str | None = None  # which one these are of alone
 
     @property
     def about(self) -> dict:
@@ -57,9 +59,9 @@ class Scored:
         """
         about = self.about
         ends = about["v_min"], about["v_max"]
-        if self.labels is not None and len(self.labels.rows) == len(self.scores.rows):
-            if np.isfinite(self.labels.returns).all():
-                return np.clip(self.labels.returns.astype(np.float64), *ends)
+        returns = self._labelled("returns", slice(None))
+        if returns is not None and np.isfinite(returns).all():
+            return np.clip(returns.astype(np.float64), *ends)
         if self.success is None or is_pairwise(self.scores):
             return None
         scale, fps = episode_scales(self.view, "checkpoint", about), about["fps"] or self.view.fps
@@ -138,6 +140,37 @@ class Scored:
         """Episodes to show, as `choose_episodes`."""
         return self.view.episode_ids[choose_episodes(self.view, self.success, count)].tolist()
 
+    def only(self, split: str, episodes: Sequence[int]) -> "Scored":
+        """Those of these episodes that are scored, which are the split's.
+
+        Raises:
+            DatasetError: none of them is scored.
+        """
+        kept = np.intersect1d(self.view.episode_ids, episodes)
+        if not len(kept):
+            raise DatasetError(
+                f"{self.scores.folder}: no episode of the split {split!r} is scored; "
+                f"{_listed(self.view.episode_ids)} are"
+            )
+        scores, rows = self.scores, np.isin(self.view.episode_index, kept)
+        columns = {name: column[rows] for name, column in scores.columns.items()}
+        return replace(
+            self,
+            view=select(self.dataset, kept.tolist())[0],
+            scores=Scores(
+                scores.folder,
+                scores.manifest,
+                scores.rows[rows],
+                scores.value[rows],
+                scores.value_std[rows],
+                columns,
+            ),
+            success=None
+            if self.success is None
+            else self.success[self.view.episode_positions(kept.tolist())],
+            split=split,
+        )
+
     def _labelled(self, name: str, rows: slice) -> np.ndarray | None:
         """A column of the labels for these rows of the view; None where not all of them are labelled."""
         if self.labels is None:
@@ -209,6 +242,29 @@ def read_scored(
             raise
         scored.notes.append(f"outcomes are not known: {error}")
     return scored
+
+
+def choose_scored(
+    scored: Scored, split: str, checkpoint: str | None, episodes: str | None
+) -> tuple[Scored, list[int] | None]:
+    """The scores of the split's episodes alone, and those of them that --episodes names, in its order.
+
+    Args:
+        split: one of `split.SPLITS`; "all" changes nothing.
+        checkpoint: whose split it is: a folder, or a model of the Hub.
+        episodes: such as "3, 5, 10:20"; None names none.
+
+    Raises:
+        DatasetError: a split that is not known, or has none of these episodes; none of it is scored.
+    """
+    found = find_split(checkpoint, split, scored.dataset)
+    asked = None if episodes is None else episode_numbers(episodes, scored.dataset)
+    if split == "all":
+        return scored, asked
+    if asked is not None:
+        inside = set(episodes_of_split(scored.dataset, split, found, asked))
+        asked = [episode for episode in asked if episode in inside]
+    return scored.only(split, episodes_of_split(scored.dataset, split, found)), asked
 
 
 def _listed(episodes: np.ndarray) -> str:

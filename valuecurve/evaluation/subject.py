@@ -1,7 +1,8 @@
 """What is evaluated: which episodes, whether the model was trained on them, and their targets.
 
-Episodes come from the split that training left beside the checkpoint; targets are made as training makes
-them, with the scales of the checkpoint. Left out: the model (passes.py), and metrics (evaluating.py).
+Episodes come from the split that training left beside the checkpoint (split.py); targets are made as
+training makes them, with the scales of the checkpoint. Left out: the model (passes.py), and metrics
+(evaluating.py).
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,7 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 
-from ..episodes import (
-    EpisodeDataset,
-    Outcomes,
-    episode_numbers,
-    load_split,
-    resolve_outcomes,
-    select,
-)
-from ..episodes.splits import split_datasets
+from ..episodes import EpisodeDataset, Outcomes, resolve_outcomes, select
 from ..labels.columns import number_column
 from ..labels.making import episode_scales
 from ..labels.settings import LabelSettings
@@ -28,9 +21,7 @@ from ..scoring import Checkpoint, Settings
 from ..scoring.checkpoint import NEEDED
 from ..scoring.job import Job
 from ..training import ConfigError
-
-SPLITS = ("test", "validation", "train", "all")
-SPLIT_FILE = "split.json"
+from .split import Split, check_split, episodes_of_split
 
 
 @dataclass(frozen=True)
@@ -59,8 +50,7 @@ class EvaluationSettings:
 
     def check(self) -> None:
         """Raises ConfigError or DatasetError when a setting is out of range."""
-        if self.split not in SPLITS:
-            raise ConfigError(f"--split must be one of {', '.join(SPLITS)}, got {self.split!r}")
+        check_split(self.split)
         self.labels()
         if self.resamples < 1:
             raise ConfigError(f"--resamples must be 1 or more, got {self.resamples}")
@@ -110,15 +100,6 @@ class Frames:
 
 
 @dataclass
-class Split:
-    """Which episodes of a dataset a checkpoint was trained on, and where that is known from, in words."""
-
-    sets: dict[str, list[int]] | None  # episode indices by "train", "validation", "test"; None: not known
-    source: str
-    is_other_data: bool = False  # it was trained on other datasets alone
-
-
-@dataclass
 class Subject:
     """The episodes to evaluate on, and those to fit baselines on."""
 
@@ -136,38 +117,11 @@ class Subject:
         return 0 if self.split.is_other_data else None
 
 
-# -- the split ---------------------------------------------------------------------------------------------
-
-
 def checkpoint_folder(place: str, revision: str | None = None) -> Path:
     """The folder of a loaded checkpoint: itself, or the snapshot of a model of the Hub that is there now."""
     if Path(place).is_dir():
         return Path(place)
     return Path(snapshot_download(place, revision=revision, allow_patterns=NEEDED, local_files_only=True))
-
-
-def split_file(folder: Path) -> Path | None:
-    """`split.json` of a checkpoint: in its folder, or, of one inside a run (checkpoint-300), in the run's."""
-    found = [path for path in (folder / SPLIT_FILE, folder.resolve().parent / SPLIT_FILE) if path.is_file()]
-    return found[0] if found else None
-
-
-def read_split(folder: Path, dataset: EpisodeDataset) -> Split:
-    """What the checkpoint's split says of this dataset.
-
-    Raises:
-        DatasetError: a file that is no split.
-    """
-    path = split_file(folder)
-    if path is None:
-        return Split(None, f"the checkpoint has no {SPLIT_FILE}, so its training episodes are not known")
-    known = split_datasets(path)
-    if dataset.fingerprint in known:
-        return Split(load_split(path, dataset), f"{SPLIT_FILE} of the checkpoint")
-    names = {dataset.key, dataset.origin.get("name", dataset.key)}
-    if names & set().union(*known.values()):  # it may have grown since, around the training episodes
-        return Split(None, f"{SPLIT_FILE} of the checkpoint is of another state of this dataset")
-    return Split(None, f"{SPLIT_FILE} of the checkpoint names other datasets", is_other_data=True)
 
 
 # -- episodes and targets ----------------------------------------------------------------------------------
@@ -187,29 +141,11 @@ def prepare_subject(
             a dataset that do not fit (camera, state, task without a scale); episodes without an outcome.
     """
     settings.check()
-    chosen = _choose_episodes(dataset, settings, split)
+    chosen = episodes_of_split(dataset, settings.split, split, settings.episodes)
     job = Job(dataset, checkpoint, settings.scoring(chosen), device or torch.device("cpu"))
     evaluated = _frames(job, chosen, settings)
     training = _frames(job, split.sets["train"], settings) if split.sets else None
     return Subject(job, settings, split, evaluated, training)
-
-
-def _choose_episodes(dataset: EpisodeDataset, settings: EvaluationSettings, split: Split) -> list[int]:
-    if settings.split == "all":
-        chosen = dataset.episode_ids.tolist()
-    elif split.sets is None:
-        raise ConfigError(
-            f"--split {settings.split} is not known for {dataset.root}: {split.source}. Evaluate all of its "
-            "episodes with --split all, or name the model folder that training wrote, which holds the split"
-        )
-    else:
-        chosen = split.sets[settings.split]
-    if settings.episodes is not None:
-        asked = set(episode_numbers(settings.episodes, dataset))
-        chosen = [episode for episode in chosen if episode in asked]
-    if not chosen:
-        raise ConfigError(f"--episodes chooses no episode of the split {settings.split!r} of {dataset.root}")
-    return sorted(chosen)
 
 
 def _frames(job: Job, episodes: list[int], settings: EvaluationSettings) -> Frames:
