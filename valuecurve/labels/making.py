@@ -233,7 +233,7 @@ def _return_advantage(
     if settings.mode == "full":
         return returns, advantages.full_episode(returns, scores.value)
     a_t = advantages.dataset_n_step(rewards, scores.value, view.lengths, horizon)
-    if fail == "floor" and column is None:
+    if fail == "floor" and column is None:  # a column does not say what frames after the last would earn
         a_t -= time_after_failure(view.lengths, outcomes.success, scale, horizon)
     return returns, a_t
 

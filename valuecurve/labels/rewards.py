@@ -30,14 +30,15 @@ def value_rewards(
 
     and so this is what `floor` means here. Three things follow, which no other choice gives together:
 
-    - The last frame of a failure has A_T = v_min - V(T) <= 0: the less the model expected the failure, the
-      worse. With C_fail = 0 it would have -V(T), up to +1: the best frame of the dataset.
+    - The last frame of a failure has G_T - V(T) = v_min - V(T) <= 0: the less the model expected the failure,
+      the worse. With C_fail = 0 it would have -V(T), up to +1: the best frame of the dataset. (An n-step
+      advantage is N / scale lower still, by `time_after_failure`.)
     - A step costs the same in every episode. Rewards that sum up to the flat target instead (0 a step, v_min
       at the end) would give the good first half of a failed episode N / scale more than the same frames of
       a success, only because of what happened later.
     - Where all is lost (V = v_min), time that passes is lost as well: A_t = -N / scale < 0, up to the last
-      frame (`time_after_failure`). A perfect forecast of a success has the advantage 0, so lost frames are
-      never preferred to it.
+      frame (`time_after_failure`; not with dense rewards). A perfect forecast of a success has the advantage
+      0, so lost frames are never preferred to it.
 
     Args:
         lengths: frames of each episode, `[E]`.
@@ -73,10 +74,19 @@ def time_after_failure(
 
     (N - (T - t)) / scale  for t > T - N in failed episodes, else 0.
 
-    Under `floor` a failure stays one: every frame is worth v_min, and so is what would follow the last one.
-    An n-step advantage that stopped counting at T would say of the last lost frames (V = v_min) that they
-    cost less and less, and of the very last that it cost nothing: -(T - t) / scale, above thresholds that are
-    often a little below 0. With this time taken off, A_t = -N / scale for all of them.
+    To be taken off the n-step advantages of `fail="floor"`. There a failure stays one: every frame is worth
+    v_min, and so is what would follow the last one. In the last N frames of a failure this makes
+
+        A_t = n_step(r, V)_t - (N - (T - t)) / scale = -N / scale + v_min - V(t),
+
+    which is the n-step formula with rewards of -1 / scale that go on, and V = v_min beyond the end. It is a
+    choice of ours, not of RECAP's: an advantage that stopped counting at T would say of the last lost frames
+    (V = v_min) that they cost less and less, and of the very last that it cost nothing: -(T - t) / scale,
+    above thresholds that are often a little below 0.
+
+    Not for `fail="penalty"`, where r_T is all that a failure costs, nor for dense rewards: a column says what
+    each frame earned, in amounts of its own, and nothing of what frames after the last would have earned;
+    1 / scale a step could outweigh all of it.
 
     Args:
         lengths, success, scale: as of `value_rewards`, `[E]`.
