@@ -62,6 +62,8 @@ def ours(data: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict]:
     step("indicators", lambda: indicators(a_t, tasks, results["thresholds"]))
     results["memory"] = peak_memory()
     step("slices", lambda: n_slices(a_t, SLICES, tasks))
+    texts = np.array([f"put object {task} into the basket" for task in range(TASKS)])[tasks]
+    step("of texts", lambda: indicators(a_t, texts, thresholds(a_t, texts, FRACTION)))
     return seconds, results
 
 
@@ -108,6 +110,7 @@ def check_equal(data: dict[str, np.ndarray], loop: dict, frames: int) -> None:
     np.testing.assert_allclose(found["advantages"], loop["advantages"], atol=1e-6)
     for task, level in loop["thresholds"].items():
         np.testing.assert_allclose(found["thresholds"][task], level, atol=1e-6)
+    np.testing.assert_array_equal(found["of texts"], found["indicators"])
     different = np.flatnonzero(found["indicators"] != np.array(loop["indicators"]))
     if len(different) > 1e-5 * frames:  # an advantage that rounding moved across its threshold
         raise AssertionError(f"{len(different)} indicators differ, the first at frame {different[0]}")
@@ -128,6 +131,7 @@ def table(frames: int, results: tuple, loop: tuple) -> str:
     rows += [
         ("indicators", ["indicators"]),
         ("**thresholds and indicators**", both),
+        ("the same, tasks as texts", ["of texts"]),
         ("10 slices", ["slices"]),
     ]
     lines = [

@@ -162,6 +162,24 @@ def test_groups_have_thresholds_of_their_own(groups):
     assert n_slices(advantages, 3, groups).tolist() == [0, 0, 1, 2, 1, 2]
 
 
+@pytest.mark.parametrize("longest_run", [1, 40])
+def test_texts_and_other_groups_are_sorted_into_the_same_groups_as_integers(longest_run):
+    generator = np.random.default_rng(2)
+    runs = generator.integers(1, longest_run + 1, 300)
+    numbers = np.repeat(generator.integers(0, 12, 300), runs)
+    advantages = generator.normal(size=len(numbers))
+    expected = thresholds(advantages, numbers, 0.3)
+    names = [f"task {'abcdefghijkl'[i]} of élan" for i in range(12)]
+    texts = np.array(names)[numbers]
+    for groups in (texts, texts.tolist(), texts.astype(object), numbers / 4, numbers * 10**13):
+        found = thresholds(advantages, groups, 0.3)
+        assert list(found) == sorted(set(np.asarray(groups).tolist()))
+        assert list(found.values()) == list(expected.values())
+        positive = indicators(advantages, groups, found)
+        assert np.array_equal(positive, indicators(advantages, numbers, expected))
+        assert np.array_equal(n_slices(advantages, 4, groups), n_slices(advantages, 4, numbers))
+
+
 def test_thresholds_of_other_frames_can_be_used():
     assert indicators(np.array([0.1, 0.3]), ["a", "b"], {"a": 0.1, "b": 0.4, "c": 0}).tolist() == [
         True,

@@ -95,7 +95,8 @@ def thresholds(
 
     Args:
         advantages: A_t, `[N]`, finite.
-        groups: what each frame belongs to (task, stage, or the same for all), `[N]`; integers are fastest.
+        groups: what each frame belongs to (task, stage, or the same for all), `[N]`. Texts cost
+            little more than integers where they come in runs, as the tasks of episodes do.
         positive_fraction: f in [0, 1]. Where advantages tie at the threshold, more than f are positive.
 
     Returns:
@@ -230,8 +231,14 @@ def _codes(groups: np.ndarray | Sequence[Hashable], frames: int) -> tuple[list, 
             place = np.zeros(present[-1] + 1, np.intp)
             place[present] = np.arange(len(present))
             return (present + low).tolist(), place[array - low]
-    names, codes = np.unique(array, return_inverse=True)
-    return names.tolist(), codes.reshape(-1)
+    changes = np.ones(frames, bool)  # frames of a group come in runs: only the first of each is looked up
+    changes[1:] = array[1:] != array[:-1]
+    first = np.flatnonzero(changes)
+    of_run = array[first].tolist()
+    names = sorted(set(of_run))
+    place = {name: i for i, name in enumerate(names)}
+    codes = np.array([place[name] for name in of_run], np.intp)
+    return names, np.repeat(codes, np.diff(first, append=frames))
 
 
 def _quantiles(values: np.ndarray, shares: Sequence[float] | np.ndarray) -> np.ndarray:
