@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from valuecurve.advantages import (
+    awr_weights,
     dataset_n_step,
     dataset_progress_difference,
     full_episode,
@@ -224,6 +225,23 @@ def test_stages_by_hand_and_free_of_rounding():
         assert stages(borders[1:] - 1e-4, n).tolist() == list(range(n - 1))
 
 
+# -- weights -----------------------------------------------------------------------------------------------
+
+
+def test_awr_weights_by_hand():
+    a_t = np.array([[0.0, np.log(2), -np.log(4)], [3.0, 1e6, -1e6]])
+    assert awr_weights(a_t) == pytest.approx(np.array([[1, 2, 0.25], [10, 10, 0]]))
+    assert awr_weights(a_t[0], beta=0.5) == pytest.approx(np.array([1, 4, 1 / 16]))
+    assert awr_weights(a_t[0], beta=0.5, most=3.5) == pytest.approx(np.array([1, 3.5, 1 / 16]))
+
+
+@pytest.mark.filterwarnings("error")
+def test_awr_weights_neither_overflow_nor_pass_the_largest():
+    for most in (0.3, 1.0, 7.0, 10.0, 20.0):
+        assert awr_weights(np.array([1e300, 100.0]), 1e-3, most).tolist() == pytest.approx([most, most])
+        assert awr_weights(np.array([1e300, 100.0]), 1e-3, most).max() <= most
+
+
 # -- text --------------------------------------------------------------------------------------------------
 
 
@@ -265,6 +283,9 @@ NAN = np.array([0.0, np.nan, 1.0])
         (lambda: stages(NAN, 2), "progress holds nan"),
         (lambda: n_step(np.zeros(3), np.zeros(3), 0), "horizon must be a whole number >= 1, got 0"),
         (lambda: n_step(np.zeros(3), np.zeros(3), 1.5), "horizon must be a whole number"),  # type: ignore[arg-type]
+        (lambda: awr_weights(NAN), "advantages holds nan"),
+        (lambda: awr_weights(np.zeros(3), beta=0), "beta must be above 0 and finite, got 0"),
+        (lambda: awr_weights(np.zeros(3), most=-1), "most must be above 0 and finite, got -1"),
         (lambda: n_slices(np.zeros(3), 0), "n must be"),
         (
             lambda: dataset_n_step(np.zeros(3), np.zeros(3), np.array([2]), 1),

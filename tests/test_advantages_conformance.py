@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from valuecurve.advantages import (
+    awr_weights,
     dataset_n_step,
     full_episode,
     indicator_text,
@@ -20,6 +22,7 @@ from valuecurve.advantages import (
     stages,
     thresholds,
 )
+from valuecurve.cli import app
 from valuecurve.returns import step_rewards
 
 FOLDER = Path(__file__).parent / "conformance"
@@ -121,6 +124,7 @@ def test_binary_labels_are_those_of_kai0(case):
     everything = np.zeros(len(advantages), int)
     found = thresholds(advantages, everything, case["top_percent"] / 100)
     assert found[0] == pytest.approx(case["threshold"], abs=1e-12)
+    assert found[0] == pytest.approx(case["printed"], abs=1e-7)  # they print it as a float32
     theirs = np.concatenate(case["task_index"])
     assert indicators(advantages, everything, found).astype(int).tolist() == theirs.tolist()
 
@@ -129,6 +133,10 @@ def test_binary_labels_are_those_of_kai0(case):
 def test_slices_are_those_of_kai0(case):
     advantages, theirs = pooled(case["episodes"]), np.concatenate(case["task_index"])
     ours, n = n_slices(advantages, case["slices"]), case["slices"]
+    # slice i begins where a share of 1 - i / n is positive
+    everything = np.zeros(len(advantages), int)
+    begins = [thresholds(advantages, everything, 1 - i / n)[0] for i in range(n)]
+    np.testing.assert_allclose(begins, case["borders"], rtol=0, atol=1e-12)
     # differs on purpose: with 3 slices of 10 frames the borders are the fourth and the seventh sample, which
     # begin a slice; there rounding puts a border above its sample (0.5000000000000002 for 0.5)
     borders = np.sort(advantages)[[3, 6]] if (n, len(advantages)) == (3, 10) else []
@@ -147,7 +155,7 @@ def test_labels_per_stage_are_those_of_kai0(case):
         assert n_slices(advantages, case["n_slices"], groups).tolist() == theirs
         return
     found = thresholds(advantages, groups, case["threshold_top_percent"] / 100)
-    assert list(found.values()) == pytest.approx(case["printed_threshold_per_stage"], abs=0.0051)
+    assert list(found.values()) == pytest.approx(case["printed_threshold_per_stage"], abs=1e-7)
     assert indicators(advantages, groups, found).astype(int).tolist() == theirs
 
 
@@ -191,6 +199,20 @@ def test_advantages_are_those_of_opentau(case):
         assert theirs[0] == 0.25
         np.testing.assert_allclose(ours[case["kept_rows"]][1:], theirs[1:], atol=1e-6)
         assert ours[0] == pytest.approx(0, abs=1e-12)
+
+
+def test_weights_of_advantage_weighted_regression_are_those_of_opentau():
+    found = awr_weights(np.array(SEED4["weights"]["advantage"]))
+    assert len(found) == 8
+    np.testing.assert_allclose(found, SEED4["weights"]["weight"], rtol=1e-6)  # float32 there
+
+
+def test_no_folder_to_write_to_is_an_error_before_any_work():
+    # differs on purpose: their script computes all values, and then has no place for advantages.json
+    assert SEED4["no_folder"]["error"].startswith("TypeError") and SEED4["no_folder"]["values_before"] == 8
+    result = CliRunner().invoke(app, ["export", "no_such_dataset", "--tag", "v1", "--format", "opentau"])
+    assert result.exit_code == 2 and "Missing option '--output'" in result.output
+    assert "no_such_dataset" not in result.output  # it was not even looked for
 
 
 @pytest.mark.parametrize("case", SEED4["texts"]["cases"], ids=lambda case: case["mode"])

@@ -1,4 +1,4 @@
-"""Values -> advantages -> thresholds -> indicators and their text: pure arrays, no I/O.
+"""Values -> advantages -> thresholds -> indicators and their text, or weights: pure arrays, no I/O.
 
 Time: an episode of length L has frames t = 0 ... T, T = L - 1. Rewards, returns and values are all in value
 units (steps divided by the scale of the task). The functions `dataset_...` treat a whole dataset: all frames
@@ -172,6 +172,30 @@ def stages(progress: np.ndarray, n: int) -> np.ndarray:
     """
     n = _count("n", n)
     return np.clip(np.floor((_finite("progress", progress) + 1e-7) * n), 0, n - 1).astype(np.int32)
+
+
+# -- weights -----------------------------------------------------------------------------------------------
+
+
+def awr_weights(advantages: np.ndarray, beta: float = 1.0, most: float = 10.0) -> np.ndarray:
+    """How much each frame counts in the loss of a policy: w_t = min(exp(A_t / beta), most).
+
+    Advantage-weighted regression, as advantage-weighted behaviour cloning of one dataset: Peng et al. 2019
+    (arXiv:1910.00177, algorithm 1), who clip the weights too; the defaults are those of seed 4.
+
+    Args:
+        advantages: A_t, any shape, value units, finite.
+        beta: temperature > 0, value units; the smaller, the more the best frames count alone.
+        most: the largest weight, > 0.
+
+    Returns:
+        w_t, float64, same shape, above 0 (or 0 by underflow) and at most `most`. Their mean is not 1.
+    """
+    for name, number in (("beta", beta), ("most", most)):
+        if not 0 < number < np.inf:
+            raise ValueError(f"{name} must be above 0 and finite, got {number}")
+    exponent = np.minimum(_finite("advantages", advantages) / beta, np.log(most))  # exp cannot overflow
+    return np.minimum(np.exp(exponent), most)
 
 
 # -- indicator text ----------------------------------------------------------------------------------------
