@@ -132,7 +132,7 @@ def _forward(
     progress(0.0, f"The model looks at {len(rows)} frames")  # before the first pass: who has left needs none
     threads = torch.get_num_threads() if job.device.type == "cpu" else 1
     with Forward(checkpoint, job.device, job.dtype, threads, (), True) as forward:
-        _, values = (score_pairs if job.pairs else score_frames)(forward, job, batches(), count)
+        _, values = (score_pairs if job.pairs else score_frames)(forward, job, batches(), count).all()
     return values
 
 

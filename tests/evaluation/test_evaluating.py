@@ -26,11 +26,15 @@ from valuecurve.training import ConfigError
 
 
 def run(held, settings=None, dataset=None, split=None, **options):
-    """An evaluation of a held checkpoint, by default on its own dataset with its own frame store."""
+    """An evaluation of a held checkpoint, by default on its own dataset with its own frame store.
+
+    In float32, like training here, whatever the hardware prefers.
+    """
     opened = open_dataset(dataset or held.dataset)
     if dataset is None:
         options.setdefault("store", held.prepared.collator.stores[0])
     settings, split = settings or EvaluationSettings(resamples=20), split or read_split(held.folder, opened)
+    settings = replace(settings, dtype="float32")
     return evaluate(load_checkpoint(str(held.folder)), opened, settings, split, threads=2, **options)
 
 
@@ -312,7 +316,7 @@ def test_labels_of_long_episodes_equal_those_of_their_scores(held, tmp_path):
     dataset, checkpoint = open_dataset(long), load_checkpoint(str(held.folder))
     settings = EvaluationSettings(split="all", probes=False, resamples=1)
     found = run(held, settings, dataset=long, cache_dir=tmp_path / "cache")
-    score_dataset(checkpoint, dataset, "t", tmp_path / "values", Settings(), threads=2)
+    score_dataset(checkpoint, dataset, "t", tmp_path / "values", Settings(dtype="float32"), threads=2)
     expected = make_labels(dataset, read_scores(dataset, "t", tmp_path / "values"), LabelSettings())
     assert found.labelling is not None
     seen, wanted = found.labelling.table, expected.table

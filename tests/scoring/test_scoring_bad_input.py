@@ -22,8 +22,9 @@ from valuecurve.training import ConfigError
 
 
 def call(trained, dataset, *more: object) -> tuple[int, str]:
-    """Exit code and all that the command prints, on one line."""
-    arguments = ["score", str(trained.folder), str(dataset), "--tag", "t", *map(str, more)]
+    """Exit code and all that the command prints, on one line. In float32: values are compared to 1e-5."""
+    options = ["--tag", "t", "--dtype", "float32", *map(str, more)]
+    arguments = ["score", str(trained.folder), str(dataset), *options]
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, " ".join(result.output.split())
@@ -154,6 +155,20 @@ def test_scores_of_another_revision_are_not_continued(trained, make, tmp_path):
     assert code == 1 and "another dataset or another revision" in said
     assert files_below(dataset / "values") == before
     assert call(trained, dataset, "--overwrite")[0] == 0
+
+
+def test_a_part_that_has_lost_some_bytes_inside_is_told_and_made_again(trained, tiny_v30, tmp_path):
+    options = ["--values", tmp_path, "--part-frames", 20, "--distribution"]
+    assert call(trained, tiny_v30, *options)[0] == 0
+    before = files_below(tmp_path)
+    path = part_path(tmp_path / "t", 1)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1  # one bit of a value: only a checksum can tell
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match="part-00001.*damaged.*same valuecurve score command again"):
+        read_scores(open_dataset(tiny_v30), "t", tmp_path)
+    assert call(trained, tiny_v30, *options)[0] == 0
+    assert files_below(tmp_path) == before
 
 
 def test_a_half_written_part_is_made_again(trained, tiny_v30, tmp_path):

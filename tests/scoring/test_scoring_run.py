@@ -20,10 +20,10 @@ from valuecurve.scoring.run import interpolate, score_dataset
 
 
 def score(trained, dataset, folder, **settings):
-    """Scores of a dataset under the tag "t" in a folder, in two threads."""
+    """Scores of a dataset under the tag "t" in a folder, in two threads, in float32 as training here."""
     opened = open_dataset(dataset)
     checkpoint = load_checkpoint(str(trained.folder))
-    score_dataset(checkpoint, opened, "t", folder, Settings(**settings), threads=2)
+    score_dataset(checkpoint, opened, "t", folder, Settings(**{"dtype": "float32", **settings}), threads=2)
     return read_scores(opened, "t", folder)
 
 

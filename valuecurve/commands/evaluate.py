@@ -50,7 +50,7 @@ def evaluate(
     no_state: NoState = False,
     statistics: Statistics = None,
     scale: Scale = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 64,
     dtype: Dtype = "auto",
     threads: Threads = None,
     resamples: Annotated[int, typer.Option(help="Resamples behind the confidence intervals.")] = 1000,

@@ -29,8 +29,10 @@ def score(
     every: Annotated[int, typer.Option(help="Score each k-th frame, interpolate the others.")] = 1,
     quantiles: Annotated[str | None, typer.Option(help="Also write quantiles, as 0.1,0.5,0.9.")] = None,
     distribution: Annotated[bool, typer.Option("--distribution", help="Also write all bins.")] = False,
-    batch_size: BatchSize = 32,
-    part_frames: Annotated[int, typer.Option(help="Frames of a part: what a kill loses at most.")] = 4096,
+    batch_size: BatchSize = 64,
+    part_frames: Annotated[
+        int | None, typer.Option(help="Frames of a part; default: a 64th of all, from 1024 to 4096.")
+    ] = None,
     dtype: Dtype = "auto",
     horizon: Annotated[
         int | None, typer.Option(help="Frames between both of a pair (pairwise checkpoints); default: 50.")

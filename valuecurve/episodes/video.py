@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -30,6 +30,8 @@ from valuecurve.episodes.layout import Camera, DatasetError, unreadable
 DECODERS = ("pyav", "torchcodec")
 SKIP = 300  # unneeded frames worth a seek: more than one default h264 group of pictures (250)
 AHEAD = 4  # files of a dataset of the Hub that are fetched while one is decoded
+# PyAV 17 and later split every conversion over the cores: at 128x128 that costs four times the conversion
+ONE_THREAD: dict[str, Any] = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
 SEEK_MARGIN = 20  # frames: containers index by decoding time, up to 16 reordered frames before display time
 
 
@@ -220,7 +222,7 @@ def _decode_pyav(wanted: Wanted, keep: np.ndarray, seek: bool, threads: int) -> 
             stream.thread_type, stream.codec_context.thread_count = "AUTO", threads
             for frame in _matching_frames(container, stream, wanted, seek):
                 if keep[have]:
-                    yield to_rgb.reformat(frame, format="rgb24").to_ndarray()
+                    yield to_rgb.reformat(frame, format="rgb24", **ONE_THREAD).to_ndarray()
                 have += 1
     except (av.FFmpegError, OSError) as error:
         raise wanted.broken(have, error) from error

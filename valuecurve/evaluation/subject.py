@@ -42,7 +42,7 @@ class EvaluationSettings:
     statistics: str | None = None
     scale: float | None = None  # steps, for tasks that the checkpoint does not know
     dtype: str = "auto"
-    batch_size: int = 32
+    batch_size: int = 64
     resamples: int = 1000  # of the episodes, for the confidence intervals
     horizon: int | None = None  # frames ahead of the labels in the pictures, as of `valuecurve label`
     horizon_seconds: float | None = None  # instead of `horizon`

@@ -24,12 +24,13 @@ SLICE = 1536  # image tokens that a CPU encodes at a time: more fall out of its 
 
 
 def best_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the hardware multiplies in it (CUDA since Ampere, CPUs with AMX), else float32."""
+    """bfloat16 where the hardware multiplies in it (CUDA since Ampere, CPUs with AMX or AVX512-BF16), else
+    float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     cpu = Path("/proc/cpuinfo")
-    has_amx = device.type == "cpu" and cpu.is_file() and "amx_bf16" in cpu.read_text()
-    return torch.bfloat16 if has_amx else torch.float32
+    flags = set(cpu.read_text().split()) if device.type == "cpu" and cpu.is_file() else set()
+    return torch.bfloat16 if flags & {"amx_bf16", "avx512_bf16"} else torch.float32
 
 
 def keep_freed_memory() -> None:

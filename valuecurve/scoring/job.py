@@ -30,8 +30,8 @@ class Settings:
     every: int = 1  # score each k-th frame of an episode and its last; the others are interpolated
     quantiles: tuple[float, ...] = ()
     distribution: bool = False
-    batch_size: int = 32  # frames in one forward pass
-    part_frames: int = 4096  # frames of a part: a kill loses a minute or two on a CPU, seconds on a GPU
+    batch_size: int = 64  # frames in one forward pass
+    part_frames: int | None = None  # frames of a part; None: a 64th of all, from 1024 to 4096
     dtype: str = "auto"  # float32 | bfloat16 | auto
     horizon: int | None = None  # frames from a frame to the one that a pair compares it with; None: HORIZON
     cameras: tuple[str, ...] = ()  # names; empty: all that the checkpoint knows
@@ -44,7 +44,7 @@ class Settings:
         ranges = {
             "every": (self.every >= 1, "1 or more"),
             "batch-size": (self.batch_size >= 1, "1 or more"),
-            "part-frames": (self.part_frames >= 1, "1 or more"),
+            "part-frames": (self.part_frames is None or self.part_frames >= 1, "1 or more"),
             "horizon": (self.horizon is None or self.horizon >= 1, "1 or more"),
             "quantiles": (all(0 < level < 1 for level in self.quantiles), "between 0 and 1"),
             "dtype": (self.dtype in ("auto", *DTYPES), f"one of auto, {', '.join(DTYPES)}"),
@@ -177,11 +177,17 @@ class Job:
     # -- frames --------------------------------------------------------------------------------------------
 
     @cached_property
+    def part_frames(self) -> int:
+        """Frames of a part, about: few enough that many processes get an even share of a small dataset."""
+        frames = int(self.dataset.lengths[self.dataset.episode_positions(self.episodes)].sum())
+        return self.settings.part_frames or min(max(frames // 64, 1024), 4096)
+
+    @cached_property
     def parts(self) -> list[Part]:
         """Whole episodes, about `part_frames` frames each; they depend on dataset and settings alone."""
         dataset, positions = self.dataset, self.dataset.episode_positions(self.episodes)
         lengths = dataset.lengths[positions]
-        number = (np.cumsum(lengths) - lengths) // self.settings.part_frames
+        number = (np.cumsum(lengths) - lengths) // self.part_frames
         groups = np.split(np.array(self.episodes), np.flatnonzero(np.diff(number)) + 1)
         return [
             Part(i, episodes.tolist(), self._wanted(dataset.episode_rows(episodes.tolist())))
@@ -211,7 +217,9 @@ class Job:
         dataset, processor = self.dataset, self.checkpoint.processor
         tasks = [dataset.tasks[index] for index in dataset.task_index[rows].tolist()]
         states = None if self.statistics is None else dataset.states[rows]
-        return processor.tokenize(processor.robot_prompts(tasks, states, self.statistics))
+        prompts = processor.robot_prompts(tasks, states, self.statistics)
+        place = {text: i for i, text in enumerate(dict.fromkeys(prompts))}
+        return processor.tokenize(list(place))[np.array([place[text] for text in prompts])]
 
     # -- the manifest --------------------------------------------------------------------------------------
 
@@ -241,7 +249,7 @@ class Job:
             "failed_episodes": {},
             "complete": False,
             "parts": len(self.parts),
-            "part_frames": settings.part_frames,
+            "part_frames": self.part_frames,
             "cameras": [camera.name for camera in self.cameras],
             "statistics": self.statistics,
             "dtype": str(self.dtype).removeprefix("torch."),

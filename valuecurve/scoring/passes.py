@@ -58,21 +58,17 @@ class Results:
         return np.concatenate([rows for rows, _ in self.finished]), joined
 
 
-def score_frames(
-    forward: Forward, job: Job, batches: Iterator[Batch], done: Done
-) -> tuple[np.ndarray, Values]:
-    """Rows int64 [n] and values of every frame of the batches."""
+def score_frames(forward: Forward, job: Job, batches: Iterator[Batch], done: Done) -> "Results":
+    """The values of every frame of the batches; the last ones are still being computed."""
     results = Results(job, forward.threads, done)
     for batch in batches:
         prompts = job.prompts(batch.rows)
         results.add(batch.rows, forward.submit(forward.frames, batch.images, prompts))
-    return results.all()
+    return results
 
 
-def score_pairs(
-    forward: Forward, job: Job, batches: Iterator[Batch], done: Done
-) -> tuple[np.ndarray, Values]:
-    """Rows int64 [n] that are scored, and their values, with `relative` and `absolute_value`, as in seed 3.
+def score_pairs(forward: Forward, job: Job, batches: Iterator[Batch], done: Done) -> "PairResults":
+    """The values of the rows that are scored, with `relative` and `absolute_value`, as in seed 3.
 
     absolute_value: of the pair (first frame of the episode, frame); 0 for the first frame itself.
     relative: of the pair (frame, frame + horizon), in [-1, 1]; where the episode ends before, the difference
@@ -81,7 +77,7 @@ def score_pairs(
 
     Every picture is encoded once: its features are kept as long as a pair may need them.
     """
-    pairs = _Pairs(forward, job, done)
+    pairs = PairResults(forward, job, done)
     encoding: deque[tuple[np.ndarray, Future[torch.Tensor]]] = deque()
     with torch.inference_mode():
         for batch in batches:
@@ -91,10 +87,10 @@ def score_pairs(
                 pairs.add(rows, features.result())
         for rows, features in encoding:
             pairs.add(rows, features.result())
-    return pairs.all()
+    return pairs
 
 
-class _Pairs:
+class PairResults:
     """The features of the frames of late, and the pairs made of them. C cameras, P tokens, D width."""
 
     def __init__(self, forward: Forward, job: Job, done: Done):
@@ -154,6 +150,7 @@ class _Pairs:
         results.add(rows, self.forward.submit(self.forward.statistics, both, prompts))
 
     def all(self) -> tuple[np.ndarray, Values]:
+        """All scored rows int64 [n] and their values."""
         rows, values = self.absolute.all()
         compared, relative = self.relative.all()
         if not len(rows):

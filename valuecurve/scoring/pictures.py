@@ -294,8 +294,9 @@ class _Reader:
         """Pictures of held rows into `out`, uint8 [n, 3, S, S]; chunks that end with the last are let go."""
         for pictures in self.held:
             begin, end = np.searchsorted(rows, [pictures.rows[0], pictures.rows[-1] + 1]).tolist()
-            places = np.searchsorted(pictures.rows, rows[begin:end])
-            out[begin:end] = pictures.images[torch.from_numpy(places)]
+            if begin < end:
+                first = int(np.searchsorted(pictures.rows, rows[begin]))
+                out[begin:end] = pictures.images[first : first + end - begin]
         self.held = [pictures for pictures in self.held if pictures.rows[-1] > rows[-1]]
 
     def finish(self, failed: dict[int, str]) -> None:

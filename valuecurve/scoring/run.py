@@ -25,9 +25,18 @@ from .checkpoint import Checkpoint
 from .claims import Claims, is_finished
 from .forward import Forward
 from .job import Job, Settings
-from .passes import Values, ahead, score_frames, score_pairs
+from .passes import PairResults, Results, Values, ahead, score_frames, score_pairs
 from .pictures import CameraThreads, Part
-from .scores import check_dataset, part_path, read_manifest, tag_folder, write_manifest, write_part, writing
+from .scores import (
+    check_dataset,
+    is_sound,
+    part_path,
+    read_manifest,
+    tag_folder,
+    write_manifest,
+    write_part,
+    writing,
+)
 
 FAILED = b"failed_episodes"  # in the metadata of a part file: lines of "episode message"
 WAIT = 0.2  # seconds between two looks at parts that other processes work on
@@ -40,7 +49,7 @@ class Summary:
 
     folder: Path
     manifest: dict
-    frames: int  # that went through the model in this process, now
+    frames: int  # that went through the model now: in the main process those of all, else this one's
     seconds: float
 
     @property
@@ -104,7 +113,8 @@ def score_dataset(
             if todo:
                 time.sleep(WAIT)  # others are at work on them
     manifest = _complete(folder, job) if state.is_main_process else read_manifest(folder)
-    return Summary(folder, manifest, count.own, time.monotonic() - began)
+    scored = total if state.is_main_process else count.own
+    return Summary(folder, manifest, scored, time.monotonic() - began)
 
 
 @contextmanager
@@ -160,8 +170,9 @@ def _begin(folder: Path, job: Job, overwrite: bool) -> None:
                 return
             failed = {int(episode) for episode in manifest["scores"]["failed_episodes"]}
             for part in job.parts:  # the files of a failed episode may have been copied anew
-                if failed.intersection(part.episodes) or not _is_sound(folder, part):
-                    part_path(folder, part.number).unlink(missing_ok=True)
+                path = part_path(folder, part.number)
+                if path.is_file() and (failed.intersection(part.episodes) or not is_sound(path)):
+                    path.unlink()
             if not all(is_finished(folder, part) for part in job.parts):
                 write_manifest(folder, manifest | {"scores": job.manifest()["scores"]})
 
@@ -204,15 +215,6 @@ def _short(value: object, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _is_sound(folder: Path, part: Part) -> bool:
-    """Whether a part's file, if there, can be opened: a crash of the machine may leave half of it."""
-    path = part_path(folder, part.number)
-    try:
-        return not path.is_file() or pq.read_metadata(path) is not None
-    except (pa.ArrowException, OSError, ValueError):
-        return False
-
-
 def _complete(folder: Path, job: Job) -> dict:
     """Complete the manifest, now that all parts are there, and tidy up."""
     failed = {}
@@ -239,6 +241,12 @@ def _score_parts(folder: Path, job: Job, forward: Forward, parts: list[Part], co
     """Score those of the parts that no other process has taken."""
     processor, settings = job.checkpoint.processor, job.settings
     score = score_pairs if job.pairs else score_frames
+
+    def finish(number: int, part: Part, results: Results | PairResults, failed: dict[int, str]) -> None:
+        rows, values = results.all()
+        write_part(part_path(folder, part.number), part_table(job, part, rows, values, failed))
+        claims.release(number)
+
     with Claims(folder, parts) as claims:
         if claims.get(0) is None:
             return
@@ -247,14 +255,17 @@ def _score_parts(folder: Path, job: Job, forward: Forward, parts: list[Part], co
         with CameraThreads(
             job.dataset, job.cameras, claims.get, processor.image_size, processor.resample, threads
         ) as cameras:
-            number = 0
+            number, last = 0, None
             while (part := claims.get(number)) is not None:
                 count.mine.add(part.number)
                 failed: dict[int, str] = {}
-                rows, values = score(forward, job, cameras.batches(part, settings.batch_size, failed), count)
-                write_part(part_path(folder, part.number), part_table(job, part, rows, values, failed))
-                claims.release(number)
+                results = score(forward, job, cameras.batches(part, settings.batch_size, failed), count)
+                if last:  # no sooner, so that no core waits for the end of a part
+                    finish(*last)
+                last = number, part, results, failed
                 number += 1
+            if last:
+                finish(*last)
 
 
 def part_table(job: Job, part: Part, rows: np.ndarray, values: Values, failed: dict[int, str]) -> pa.Table:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from valuecurve.episodes.dataset import EpisodeDataset
-from valuecurve.episodes.layout import DatasetError, read_parquet
+from valuecurve.episodes.layout import DatasetError, unreadable
 
 FORMAT = 1
 TAG = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -134,10 +134,22 @@ def write_manifest(folder: Path, manifest: dict) -> None:
 
 
 def write_part(path: Path, table: pa.Table) -> None:
-    """Write a part file, whole or not at all. Raises as `write_manifest`."""
+    """Write a part file, with checksums, whole or not at all. Raises as `write_manifest`."""
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, lambda temporary: pq.write_table(table, temporary))
+        _replace(path, lambda temporary: pq.write_table(table, temporary, write_page_checksum=True))
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a part that is there holds, to its last byte, what was written."""
+    try:
+        return _part_table(path) is not None
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+
+
+def _part_table(path: Path) -> pa.Table:
+    return pq.read_table(path, page_checksum_verification=True)
 
 
 def part_path(folder: Path, number: int) -> Path:
@@ -248,7 +260,12 @@ def check_dataset(folder: Path, manifest: dict, dataset: EpisodeDataset) -> None
 def _read_part(path: Path, dataset: EpisodeDataset, manifest: dict) -> pa.Table:
     if not path.is_file():
         raise DatasetError(f"{path} is missing: run valuecurve score again, it makes what is missing")
-    table = read_parquet(path)
+    try:
+        table = _part_table(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DatasetError(
+            f"{unreadable(path, error)}. Run the same valuecurve score command again: it makes this part anew"
+        ) from error
     missing = [name for name in manifest["scores"]["columns"] if name not in table.column_names]
     if missing:
         raise DatasetError(f"{path}: the column {missing[0]!r} is missing; columns: {table.column_names}")
