@@ -10,7 +10,8 @@ Four things take turns in one process, so that whatever else the machine does me
 - **forward**: the model alone, on pictures in memory, in batches as large as ours; all cores (the faster of
   torch's own threads and of batches side by side);
 - **the usual way**: for every frame and camera a seek in the mp4 (files stay open) and decoding from the last
-  key frame on, a resize by itself, and a forward pass for every 8 frames. On some of the frames.
+  key frame on, a resize by itself, and a forward pass for every 8 frames. On some of the frames, in the same
+  precision.
 
 Data: episodes of the sample, and made-up ones of two cameras at 480x640 and 30 frames a second (moving
 shapes with noise), as AV1 with LeRobot's settings (a key frame every second frame) and as h264 with a key
@@ -43,7 +44,7 @@ from pages import write_between
 from valuecurve.episodes import EpisodeDataset, decode_video, open_dataset
 from valuecurve.episodes.writing import DatasetWriter
 from valuecurve.scoring.checkpoint import Checkpoint, load_checkpoint
-from valuecurve.scoring.forward import Forward
+from valuecurve.scoring.forward import Forward, best_dtype
 from valuecurve.scoring.job import Job, Settings
 from valuecurve.scoring.run import score_dataset
 from valuecurve.training import RobotData, load_config
@@ -222,7 +223,8 @@ class Contenders:
                 for row in some
             ]
             tasks = [self.dataset.tasks[self.dataset.task_index[row]] for row in some]
-            with torch.inference_mode():
+            autocast = torch.autocast(model.device.type, self.job.dtype, self.job.dtype != torch.float32)
+            with torch.inference_mode(), autocast:
                 model(**processor(images=shown, task=tasks).to(model.device)).value.cpu()
         return timer.of(len(rows))
 
@@ -340,9 +342,10 @@ def head() -> str:
     info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
     names = [line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")]
     name = torch.cuda.get_device_name() if cuda else (names or ["CPU"])[0]
+    dtype = str(best_dtype(torch.device("cuda" if cuda else "cpu"))).removeprefix("torch.")
     return (
-        f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, av {av.__version__}, {date.today()}. "
-        "A frame is what all cameras show at one time."
+        f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, av {av.__version__}, {date.today()}; all "
+        f"in {dtype}. A frame is what all cameras show at one time."
     )
 
 
@@ -365,7 +368,7 @@ def main(argv: list[str] | None = None) -> int:
         default=8,
         help="made-up episodes for the tiny model; 12 times as many of the sample",
     )
-    parser.add_argument("--frames", type=int, default=200, help="frames of a made-up episode")
+    parser.add_argument("--frames", type=int, default=400, help="frames of a made-up episode")
     parser.add_argument("--no-memory", action="store_true", help="leave the peak memory out")
     parser.add_argument("--work", type=Path, default=Path("outputs/scoring_benchmark"))
     parser.add_argument("--results", type=Path, default=ROOT / "benchmarks/RESULTS.md")

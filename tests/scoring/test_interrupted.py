@@ -86,12 +86,13 @@ def test_the_parts_of_a_process_that_hangs_are_waited_for_and_those_of_a_killed_
     while first.poll() is None and not list(scores.glob(".part-*.lock")):
         time.sleep(0.005)
     first.send_signal(signal.SIGSTOP)
-    finished = len(list(scores.glob("part-*")))
     second = subprocess.Popen(arguments, **quiet)
-    if finished < 6:  # the first holds a part that the second must wait for
-        while second.poll() is None and len(list(scores.glob("part-*"))) < 5:
-            time.sleep(0.05)
-    first.kill()
+    finished, grown = -1, time.monotonic()
+    while second.poll() is None and time.monotonic() - grown < 15:  # as long as it goes on, or starts
+        time.sleep(0.05)
+        if finished != (finished := len(list(scores.glob("part-*")))):
+            grown = time.monotonic()
+    first.kill()  # which holds a part or more that the second waits for
     first.wait()
     assert second.wait() == 0
     assert contents(tmp_path) == whole
