@@ -344,8 +344,8 @@ def head() -> str:
     name = torch.cuda.get_device_name() if cuda else (names or ["CPU"])[0]
     dtype = str(best_dtype(torch.device("cuda" if cuda else "cpu"))).removeprefix("torch.")
     return (
-        f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, av {av.__version__}, {date.today()}; all "
-        f"in {dtype}. A frame is what all cameras show at one time."
+        f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, av {av.__version__}, {date.today()}; "
+        f"all in {dtype}. A frame is what all cameras show at one time."
     )
 
 
