@@ -14,6 +14,7 @@ from checkpoints import Checkpoints
 from conftest import Space  # pyright: ignore[reportAttributeAccessIssue]
 from decoding import Request, read_episode
 from gradio_client import Client, handle_file
+from gradio_client.utils import Status
 from limits import Limits, VisitorError
 from results import Results
 from service import Service
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 @pytest.fixture(scope="module")
 def video(tmp_path_factory) -> Path:
     """Long enough for a test to find the process that decodes it."""
-    path = tmp_path_factory.mktemp("video") / "leaver.mp4"
+    path = tmp_path_factory.mktemp("video") / "abandoned.mp4"
     write_video(path, [bars(1, frame, 48, 64) for frame in range(64)] * 6, fps=10)
     return path
 
@@ -69,6 +70,7 @@ def test_a_program_that_cancels_ends_the_decoding(space, video):
     before, client = kept(space), Client(space.url, verbose=False)
     job = client.submit(videos=[handle_file(str(video))], task=TASK, api_name="/value_curve")
     stop_decoder(space.process.pid)
+    wait_until(lambda: job.status().code in (Status.PROCESSING, Status.PROGRESS))  # it listens
     job.cancel()
     wait_until(lambda: not decoders(space.process.pid))
     wait_until(lambda: kept(space) <= before)
@@ -80,7 +82,7 @@ def test_a_page_that_is_closed_ends_the_decoding(space, visit, video):
     page.get_by_role("tab", name="Upload").click()
     page.set_input_files("#upload input[type=file]", [str(video)])
     page.fill("#task input", TASK)
-    page.get_by_text("leaver").first.wait_for()
+    page.get_by_text("abandoned").first.wait_for()
     page.click("#analyse-upload")
     stop_decoder(space.process.pid)
     page.get_by_text(re.compile("Opening the episode|Reading the video")).first.wait_for()  # it listens
