@@ -85,14 +85,19 @@ def test_a_video_that_is_missing_or_no_video_costs_its_episodes(trained, make, t
     np.testing.assert_array_equal(read_scores(opened, "t").rows, opened.episode_rows([0, 2, 3, 5]))
 
 
-def test_an_image_that_cannot_be_read_costs_its_episode(trained, make, tmp_path):
-    dataset = make(image_cameras=(TOP, WRIST))
+@pytest.mark.parametrize("batch_size", [5, 64])
+def test_an_image_that_cannot_be_read_costs_its_episode_and_no_other(trained, make, tmp_path, batch_size):
+    # the other camera hands on the whole episode in the middle of 16 frames
+    dataset = make(image_cameras=(TOP, WRIST), files=1, lengths=(7, 4, 20, 9, 8, 9))
+    whole = score(trained, dataset, tmp_path, batch_size=batch_size)
     path = dataset / "data" / "chunk-000" / "file-000.parquet"
-    edit_parquet(path, TOP, lambda cells: [*cells[:14], {"bytes": b"none", "path": None}, *cells[15:]])
-    code, said = call(trained, dataset, "--batch-size", 5)
+    edit_parquet(path, TOP, lambda cells: [*cells[:9], {"bytes": b"none", "path": None}, *cells[10:]])
+    code, said = call(trained, dataset, "--batch-size", batch_size)
     assert code == 1 and "episode 1, frame 2: camera observation.images.top: the image cannot be read" in said
     opened = open_dataset(dataset)
-    np.testing.assert_array_equal(read_scores(opened, "t").rows, opened.episode_rows([0, 2, 3, 4, 5]))
+    scores = read_scores(opened, "t")
+    np.testing.assert_array_equal(scores.rows, opened.episode_rows([0, 2, 3, 4, 5]))
+    np.testing.assert_allclose(scores.value, whole.value[scores.rows], atol=1e-5, rtol=0)
 
 
 def test_an_episode_that_fails_for_pairs_leaves_the_others_as_they_are(trained_pairs, make, tmp_path):

@@ -169,7 +169,7 @@ class CameraThreads:
     """Reads all cameras of one part after the other, each camera in its own thread, ahead of who takes it.
 
     `next_part(i)` gives the i-th part to read, or None when there is none left; it is called from every
-    thread, and must give all of them the same. `threads`: of each camera's decoder, see `decode_file`.
+    thread, and must give all of them the same. `decoder_threads`: of each camera, see `decode_file`.
     """
 
     def __init__(
@@ -179,10 +179,10 @@ class CameraThreads:
         next_part: Callable[[int], Part | None],
         size: int,
         resample: str,
-        threads: int = 0,
+        decoder_threads: int = 0,
     ):
         self.dataset, self.cameras, self.next_part = dataset, cameras, next_part
-        self.size, self.resample, self.threads_each = size, resample, threads
+        self.size, self.resample, self.decoder_threads = size, resample, decoder_threads
         self.queues = [queue.Queue(QUEUE) for _ in cameras]
         self.stopped = threading.Event()
         self.threads = [
@@ -206,7 +206,7 @@ class CameraThreads:
             number = 0
             while (part := self.next_part(number)) is not None:
                 for item in read_camera(
-                    self.dataset, camera, part, self.size, self.resample, self.threads_each
+                    self.dataset, camera, part, self.size, self.resample, self.decoder_threads
                 ):
                     self._put(out, item)
                 self._put(out, None)
@@ -294,9 +294,11 @@ class _Reader:
         """Pictures of held rows into `out`, uint8 [n, 3, S, S]; chunks that end with the last are let go."""
         for pictures in self.held:
             begin, end = np.searchsorted(rows, [pictures.rows[0], pictures.rows[-1] + 1]).tolist()
-            if begin < end:
-                first = int(np.searchsorted(pictures.rows, rows[begin]))
-                out[begin:end] = pictures.images[first : first + end - begin]
+            places = np.searchsorted(pictures.rows, rows[begin:end])
+            if len(places) == len(pictures.rows):  # a view: indexing would copy them once more
+                out[begin:end] = pictures.images
+            elif len(places):  # some, as where an episode between them failed for another camera
+                out[begin:end] = pictures.images[torch.from_numpy(places)]
         self.held = [pictures for pictures in self.held if pictures.rows[-1] > rows[-1]]
 
     def finish(self, failed: dict[int, str]) -> None:
